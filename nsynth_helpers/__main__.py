@@ -1,0 +1,5 @@
+"""``python -m nsynth_helpers``."""
+
+from nsynth_helpers.cli import main
+
+main()

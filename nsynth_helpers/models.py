@@ -1,0 +1,216 @@
+"""The networks: the recurrent classifier of the report, and the two of the report before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nsynth_helpers.dataset import STEP_SIZE
+from nsynth_helpers.notes import FAMILIES
+from nsynth_helpers.settings import InputError
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+READOUTS = ("last", "final", "mean", "max")
+
+
+class RecurrentClassifier(nn.Module):
+    """A recurrent network over the frames of a note, and a linear layer to ten logits.
+
+    The defaults are the LSTM of the 2018 report; ``bidirectional=True`` makes its BLSTM. The names of the weights
+    (``rnn.*``, ``out.*``) are the report's, so its published weights load.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        The recurrent cell; ``rnn`` is the plain one.
+    input_size : int
+        Samples in one step.
+    hidden_size, num_layers : int
+        Units in each layer and direction; layers.
+    bidirectional : bool
+        Add a second direction, which reads each note from its end.
+    readout : {"last", "final", "mean", "max"}
+        What the linear layer sees: the output at the last step (2018), the final state of each direction, or the
+        mean or maximum over all steps. At the last step the backward direction has read one frame only.
+    tanh : bool
+        A tanh between readout and linear layer, which the report says it tried.
+    dropout : float
+        Dropout between layers, and before the linear layer.
+
+    Notes
+    -----
+    Used in: 02_lstm_training, 03_blstm_training, 05_ablations.
+    """
+
+    def __init__(
+        self,
+        cell: str = "lstm",
+        input_size: int = STEP_SIZE,
+        hidden_size: int = 128,
+        num_layers: int = 3,
+        bidirectional: bool = False,
+        readout: str = "last",
+        tanh: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if cell not in CELLS or readout not in READOUTS:
+            raise InputError(
+                f"cell is '{cell}' and readout '{readout}'; use {', '.join(CELLS)} and {', '.join(READOUTS)}."
+            )
+        self.readout = readout
+        self.rnn = CELLS[cell](
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
+        self.activation = nn.Tanh() if tanh else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden_size * (2 if bidirectional else 1), len(FAMILIES))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Classify notes.
+
+        Parameters
+        ----------
+        frames : torch.Tensor [shape=(batch, steps, input_size)], float32
+            The first second of each note; the initial states are zero.
+
+        Returns
+        -------
+        logits : torch.Tensor [shape=(batch, families)]
+        """
+        outputs, state = self.rnn(frames)  # outputs: (batch, steps, directions * hidden)
+        return self._classify(self._read(outputs, state))
+
+    def logits_per_step(self, frames: torch.Tensor) -> torch.Tensor:
+        """Apply the output layer after every step: what the network would answer after each 10 ms.
+
+        Returns
+        -------
+        logits : torch.Tensor [shape=(batch, steps, families)]
+            For ``readout="last"``, the last step's are those of `forward`.
+
+        Notes
+        -----
+        Used in: 04_result_analysis, "belief over time".
+        """
+        outputs, _ = self.rnn(frames)
+        return self._classify(outputs)
+
+    def _read(self, outputs: torch.Tensor, state) -> torch.Tensor:
+        if self.readout == "last":
+            return outputs[:, -1]
+        if self.readout == "mean":
+            return outputs.mean(dim=1)
+        if self.readout == "max":
+            return outputs.amax(dim=1)
+        hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
+        directions = 2 if self.rnn.bidirectional else 1
+        return torch.cat(tuple(hidden[-directions:]), dim=1)
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        return self.out(self.dropout(self.activation(features)))
+
+
+class FullyConnected(nn.Module):
+    """A plain fully connected network on the whole waveform, standing in for that of the 2018 group's first report.
+
+    Its architecture was never published; this one has about as many parameters as the LSTM.
+
+    Parameters
+    ----------
+    samples : int
+        Samples of a waveform.
+    hidden_sizes : tuple of int
+        Units of the hidden layers.
+    dropout : float
+        Dropout before each hidden layer but the first.
+
+    Notes
+    -----
+    Used in: 04_result_analysis.
+    """
+
+    def __init__(self, samples: int = 16_000, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.0):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in zip((samples, *hidden_sizes[:-1]), hidden_sizes, strict=True):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden_sizes[-1], len(FAMILIES)))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """``frames (batch, steps, step_size)`` to ``logits (batch, families)``."""
+        return self.layers(frames)
+
+
+class ConvNet(nn.Module):
+    """A plain 1-D convolutional network on the waveform, standing in for that of the 2018 group's second report.
+
+    Its architecture was never published; this one has about as many parameters as the LSTM. Strided convolutions
+    shorten the waveform, and the mean over time makes it indifferent to where in the second something sounds.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Channels of the convolutions.
+
+    Notes
+    -----
+    Used in: 04_result_analysis.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 128, 192)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        kernels = (64, *([8] * (len(channels) - 1)))
+        for inputs, outputs, kernel in zip((1, *channels[:-1]), channels, kernels, strict=True):
+            layers += [
+                nn.Conv1d(inputs, outputs, kernel, stride=4, padding=kernel // 2),
+                nn.BatchNorm1d(outputs),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.out = nn.Linear(channels[-1], len(FAMILIES))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """``frames (batch, steps, step_size)`` to ``logits (batch, families)``."""
+        return self.out(self.layers(frames.flatten(1).unsqueeze(1)))
+
+
+# The named networks of the workbook; further arguments change one of them.
+NETWORKS = {
+    "lstm": (RecurrentClassifier, {}),
+    "blstm": (RecurrentClassifier, {"bidirectional": True}),
+    "gru": (RecurrentClassifier, {"cell": "gru"}),
+    "rnn": (RecurrentClassifier, {"cell": "rnn"}),
+    "fully_connected": (FullyConnected, {}),
+    "convolutional": (ConvNet, {}),
+}
+
+
+def build_network(name: str, **arguments) -> nn.Module:
+    """Make a network by its name in `NETWORKS`; further arguments override its own.
+
+    Raises
+    ------
+    InputError
+        If there is no network of that name.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"There is no network '{name}'; use one of {', '.join(NETWORKS)}.")
+    network, defaults = NETWORKS[name]
+    return network(**(defaults | arguments))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers a network learns.
+
+    Notes
+    -----
+    Used in: 02_lstm_training, 03_blstm_training, 04_result_analysis.
+    """
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

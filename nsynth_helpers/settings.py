@@ -1,0 +1,146 @@
+"""Every path and every knob of the workbook, read once from ``NSYNTH_*`` environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+MINI = "mini"
+MINI_FOLDER = PROJECT_ROOT / "data" / "nsynth-mini"
+PREFIX = "NSYNTH_"
+
+
+class InputError(Exception):
+    """Bad input, told in one sentence that names the thing and the remedy.
+
+    The command line prints the sentence and ends with exit code 2; a notebook shows it as the last line.
+    """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one session; each field is the variable ``NSYNTH_<FIELD>`` in lower case.
+
+    Attributes
+    ----------
+    data : str
+        ``mini`` for the embedded mini-subset, or a folder in the official layout.
+    seconds : float
+        How much of each note is kept, in seconds from its start (NSynth notes last 4 s).
+    epochs, batch_size, seed, workers : int
+        Epochs of training, notes in a batch, random seed, decoding threads.
+    learning_rate : float
+        Learning rate of the optimizer.
+    device, precision : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``; ``32-true``, ``16-mixed`` or ``bf16-mixed`` (training only).
+    devices, nodes : int
+        Devices on each machine, and machines, of a distributed training.
+    retrain : bool
+        Train again although a finished run of the same configuration and data exists.
+    cache, runs, figures, report, results : pathlib.Path
+        Where decoded waveforms, runs, figures and the HTML report are written; where committed runs are read.
+
+    Notes
+    -----
+    Used in: every notebook, in its settings cell.
+    """
+
+    data: str = MINI
+    seconds: float = 1.0
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 0.0008
+    seed: int = 2018
+    workers: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    devices: int = 1
+    nodes: int = 1
+    retrain: bool = False
+    cache: Path = Path("build/cache")
+    runs: Path = Path("build/runs")
+    figures: Path = Path("build/figures")
+    report: Path = Path("build/report")
+    results: Path = Path("results")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from ``NSYNTH_*`` variables; what is not set keeps its default.
+
+        Parameters
+        ----------
+        environ : mapping of str to str, optional
+            The variables; ``os.environ`` by default.
+
+        Raises
+        ------
+        InputError
+            If a variable has a value that cannot be used; the sentence names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values = {}
+        for field in fields(cls):
+            variable = PREFIX + field.name.upper()
+            text = environ.get(variable, "").strip()
+            values[field.name] = _parse(variable, text, field.default) if text else _from_root(field.default)
+        return cls(**values)
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder that holds the three splits."""
+        return MINI_FOLDER if self.data == MINI else _from_root(Path(self.data))
+
+    @property
+    def data_name(self) -> str:
+        """What figures and tables call the data: ``nsynth-mini`` or the folder's name."""
+        return MINI_FOLDER.name if self.data == MINI else self.data_folder.name
+
+
+CHOICES = {
+    "NSYNTH_DEVICE": ("auto", "cpu", "cuda", "mps"),
+    "NSYNTH_PRECISION": ("32-true", "16-mixed", "bf16-mixed"),
+}
+SMALLEST = {"NSYNTH_SEED": 0, "NSYNTH_WORKERS": 0}
+TRUTH = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+
+def _from_root(value):
+    """Take a relative path from the project's root, wherever the kernel runs; leave anything else as it is."""
+    return PROJECT_ROOT / value.expanduser() if isinstance(value, Path) else value
+
+
+def _parse(variable: str, text: str, default):
+    """Turn the text of a variable into the type of its default, or say what it should have been."""
+    if isinstance(default, bool):
+        if text.lower() not in TRUTH:
+            raise InputError(f"{variable} is '{text}'; set it to 1 (yes) or 0 (no).")
+        return TRUTH[text.lower()]
+    if isinstance(default, (int, float)):
+        return _parse_number(variable, text, type(default))
+    if isinstance(default, Path):
+        return _from_root(Path(text))
+    if variable in CHOICES and text not in CHOICES[variable]:
+        raise InputError(f"{variable} is '{text}'; set it to one of {', '.join(CHOICES[variable])}.")
+    if variable == "NSYNTH_DATA" and text != MINI and not _from_root(Path(text)).is_dir():
+        raise InputError(
+            f"NSYNTH_DATA is '{text}', which is no folder; set it to mini or to a folder of NSynth splits."
+        )
+    return text
+
+
+def _parse_number(variable: str, text: str, kind: type):
+    """Read a whole or a decimal number that is in range."""
+    word = "a whole number" if kind is int else "a number"
+    smallest = SMALLEST.get(variable)
+    bound = f"of at least {smallest}" if smallest is not None else "above 0"
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    too_small = number is not None and (number < smallest if smallest is not None else not 0 < number < float("inf"))
+    if number is None or too_small:
+        raise InputError(f"{variable} is '{text}'; set it to {word} {bound}.")
+    return number
