@@ -1,0 +1,133 @@
+"""``python -m nsynth_helpers``: thin commands over the functions that the notebooks call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsynth_helpers.models import NETWORKS
+from nsynth_helpers.notes import SPLITS
+from nsynth_helpers.runs import CHECKPOINTS
+from nsynth_helpers.settings import InputError, Settings
+
+app = typer.Typer(
+    help="Classify the notes of NSynth: data, training, evaluation, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Network = StrEnum("Network", {name: name for name in NETWORKS})
+Split = StrEnum("Split", {name: name for name in SPLITS})
+Checkpoint = StrEnum("Checkpoint", {name: name for name in CHECKPOINTS})
+DataOption = Annotated[str | None, typer.Option("--data", help="'mini' or a folder of NSynth splits.")]
+
+
+def main() -> None:
+    """Run a command; bad input ends in one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        sys.exit(_refuse(error))
+
+
+def _refuse(error: InputError) -> int:
+    print(f"nsynth_helpers: {error}", file=sys.stderr)
+    return 2
+
+
+def _settings(**options) -> Settings:
+    """The environment's settings, with the options of a command above them."""
+    given = {name: value for name, value in options.items() if value is not None}
+    variables = {f"NSYNTH_{name.upper()}": str(value) for name, value in given.items()}
+    return Settings.from_environment({**os.environ, **variables})
+
+
+@app.command()
+def train(
+    network: Network,
+    data: DataOption = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of training.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and shuffling.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train again although a finished run is there.")] = False,
+) -> None:
+    """Train a network and test it; an interrupted training goes on where it stopped."""
+    from nsynth_helpers.runs import RunConfig
+    from nsynth_helpers.training import fit
+    from nsynth_helpers.waveforms import load_splits
+
+    settings = _settings(data=data, epochs=epochs, seed=seed, device=device)
+    config = RunConfig.from_settings(network.value, settings)
+    run = fit(config, load_splits(settings), settings, out, retrain=retrain)
+    typer.echo(f"run {run.path}")
+    _echo_accuracy(run.metrics["last"]["test"])
+
+
+@app.command()
+def evaluate(
+    split: Annotated[Split, typer.Option(help="Which notes.")] = Split.test,
+    run: Annotated[Path | None, typer.Option(help="A run's folder.")] = None,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which model of the run.")] = Checkpoint.last,
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file, instead of a run.")] = None,
+    model: Annotated[Network, typer.Option(help="The network that the weights are of.")] = Network.lstm,
+    data: DataOption = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the predictions in this folder.")] = None,
+) -> None:
+    """Classify a split with a trained network, in float32."""
+    from nsynth_helpers.training import evaluate_network
+    from nsynth_helpers.waveforms import load_split
+
+    if (run is None) == (weights is None):
+        raise InputError("evaluate needs a trained network; pass either --run or --weights.")
+    settings = _settings(data=data, device=device)
+    trained, config = _trained(run, checkpoint.value, weights, model.value)
+    cached = load_split(replace(settings, seconds=config.seconds), split.value)
+    _echo_accuracy(evaluate_network(trained, config, cached, settings.device, out))
+
+
+def _trained(run: Path | None, checkpoint: str, weights: Path | None, model: str):
+    from nsynth_helpers.runs import Run, RunConfig, load_weights
+
+    if run is not None:
+        return Run(run).load_network(checkpoint), Run(run).config
+    config = RunConfig(network=model)
+    return load_weights(config.build_network(), weights), config
+
+
+@app.command()
+def prepare(
+    data: DataOption = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds of each note that are kept.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding threads; 0: one for each core.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad notes out and list them.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again from the start.")] = False,
+) -> None:
+    """Decode every split once into the waveform cache; an interrupted build goes on where it stopped."""
+    from nsynth_helpers.waveforms import load_split
+
+    settings = _settings(data=data, seconds=seconds, workers=workers)
+    for split in SPLITS:
+        cached = load_split(settings, split, skip_bad=skip_bad, rebuild=rebuild)
+        for line in cached.skipped:
+            typer.echo(f"left out: {line}")
+        typer.echo(f"{split}: {len(cached.notes)} notes of {cached.seconds:g} s, {len(cached.skipped)} left out")
+
+
+@app.command()
+def keep(run: Path, path: Path) -> None:
+    """Copy a finished run to where it is committed, without each epoch's weights."""
+    from nsynth_helpers.runs import Run, keep_run
+
+    typer.echo(f"kept {keep_run(Run(run), path).path}")
+
+
+def _echo_accuracy(scores: dict) -> None:
+    typer.echo(f"accuracy {100 * scores['accuracy']:.3f} % ({scores['correct']} of {scores['notes']})")
