@@ -122,6 +122,21 @@ def prepare(
 
 
 @app.command()
+def ablations(
+    real: Annotated[Path | None, typer.Option(envvar="NSYNTH_REAL", help="A folder of real NSynth notes.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The csv file; results/ablations.csv by default.")] = None,
+) -> None:
+    """Run or resume the grid of ablations; what is done is skipped."""
+    from nsynth_helpers.ablations import cells, run_grid
+
+    settings = _settings()
+    grid = cells()
+    table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.resolve(), jobs)
+    typer.echo(f"{len(table)} of {len(grid)} trainings are in the table")
+
+
+@app.command()
 def keep(run: Path, path: Path) -> None:
     """Copy a finished run to where it is committed, without each epoch's weights."""
     from nsynth_helpers.runs import Run, keep_run

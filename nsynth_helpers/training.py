@@ -311,6 +311,44 @@ def predict(
     return table
 
 
+def test_every_epoch(run: Run, test: CachedSplit, settings: Settings) -> pd.DataFrame:
+    """Test the weights of each epoch, once; the table is kept in the run as ``test_by_epoch.csv``.
+
+    For looking back at how models could have been chosen; none is chosen by it.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run that still has its ``epochs/``, or its table.
+    test : CachedSplit
+        nsynth-test.
+    settings : Settings
+        Names the device.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``epoch``, ``test_loss`` and ``test_accuracy`` (a fraction).
+
+    Notes
+    -----
+    Used in: 04_result_analysis.
+    """
+    path = run.path / "test_by_epoch.csv"
+    if not path.is_file():
+        notes = run.config.frames(test)
+        scores = {
+            epoch: score(predict(run.load_network(str(epoch)), notes, settings.device)) for epoch in run.history.epoch
+        }
+        rows = [{"epoch": epoch, "test_loss": s["loss"], "test_accuracy": s["accuracy"]} for epoch, s in scores.items()]
+        write_table(path, pd.DataFrame(rows))
+    return pd.read_csv(path)
+
+
+# The name begins with "test", but pytest has nothing to collect here.
+test_every_epoch.__test__ = False
+
+
 def evaluate_network(
     network: nn.Module, config: RunConfig, cached: CachedSplit, device: str = "auto", out: Path | None = None
 ) -> dict:

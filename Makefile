@@ -1,0 +1,45 @@
+# Each target installs what it needs into .venv; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SCRATCH := build/test
+
+.DEFAULT_GOAL := help
+.PHONY: help install report test lab notebooks ablations bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+report: $(STAMP)  ## train both networks, run every notebook, write build/report/index.html
+	@$(RUN) -m nsynth_helpers report
+
+# One epoch and an empty folder of runs: no earlier run can hide a broken training.
+test: $(STAMP)  ## check the style, run the tests, run the notebooks through nbval
+	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	NSYNTH_EPOCHS=1 NSYNTH_RUNS=$(SCRATCH)/runs NSYNTH_FIGURES=$(SCRATCH)/figures $(RUN) -m pytest tests notebooks \
+	    --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+notebooks: $(STAMP)  ## refresh the committed notebooks, figures and runs (for maintainers)
+	$(RUN) -m nsynth_helpers report --refresh
+
+ablations: $(STAMP)  ## run or resume the grid of ablations (hours; set NSYNTH_REAL for its real rows)
+	$(RUN) -m nsynth_helpers ablations --jobs 2
+
+bench: $(STAMP)  ## measure decoding and training speed on this machine
+	$(RUN) tools/bench.py
+
+clean:  ## delete what runs and tests made
+	rm -rf build

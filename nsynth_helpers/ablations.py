@@ -1,0 +1,242 @@
+"""The grid of ablations: one change at a time from the 2018 configuration, several seeds, resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from nsynth_helpers.analysis import judge
+from nsynth_helpers.models import count_parameters
+from nsynth_helpers.notes import seen_in
+from nsynth_helpers.runs import Run, RunConfig, data_digests, describe_environment, write_json, write_table
+from nsynth_helpers.settings import Settings
+from nsynth_helpers.training import fit
+from nsynth_helpers.waveforms import CachedSplit, load_splits
+
+SEEDS = (1, 2, 3)
+CORE_EPOCHS, MINOR_EPOCHS = 20, 10
+MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the grid.
+
+    Attributes
+    ----------
+    group : str
+        The question that the row belongs to, such as ``layers``; rows of a group are compared with one another.
+    name : str
+        What was changed, as the table says it.
+    network : str
+        A name of `models.NETWORKS`.
+    network_arguments, changes : dict
+        Changes of the network, and of the rest of the `RunConfig`.
+    epochs : int
+        Epochs of training; fewer for the minor rows, which the table says.
+    data : tuple of str
+        Which data the row is trained on.
+    """
+
+    group: str
+    name: str
+    network: str = "lstm"
+    network_arguments: dict = field(default_factory=dict)
+    changes: dict = field(default_factory=dict)
+    epochs: int = MINOR_EPOCHS
+    data: tuple[str, ...] = (MINI_DATA,)
+
+    def config(self, seed: int) -> RunConfig:
+        """The configuration of this row with one seed."""
+        return RunConfig(self.network, self.network_arguments, epochs=self.epochs, seed=seed, **self.changes)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid: a row, the data and a seed."""
+
+    change: Change
+    data: str
+    seed: int
+
+    @property
+    def key(self) -> dict:
+        """What tells this cell from every other in ``ablations.csv``."""
+        return {
+            "data": self.data,
+            "group": self.change.group,
+            "change": self.change.name,
+            "epochs": self.change.epochs,
+            "seed": self.seed,
+        }
+
+    @property
+    def cost(self) -> float:
+        """How long the training takes, roughly, in trainings of the 2018 LSTM."""
+        config, arguments = self.change.config(self.seed), self.change.network_arguments
+        layers = arguments.get("num_layers", 3) / 3
+        directions = 2.3 if self.change.network == "blstm" else 1.0
+        steps = config.seconds * 160 / config.step_size
+        return layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.change.epochs / CORE_EPOCHS
+
+
+def _core(name: str, network: str = "lstm", **options) -> Change:
+    return Change("core", name, network, epochs=CORE_EPOCHS, data=(MINI_DATA, REAL_DATA), **options)
+
+
+SGD = {"optimizer": "sgd", "momentum": 0.8}
+# In the order of their importance: the report's own claims first.
+GRID: tuple[Change, ...] = (
+    _core("2018 LSTM"),
+    _core("LSTM, 2 layers", network_arguments={"num_layers": 2}),
+    _core("LSTM, SGD", changes=SGD),
+    _core("2018 BLSTM", "blstm"),
+    _core("BLSTM, final state", "blstm", network_arguments={"readout": "final"}),
+    _core("BLSTM, 2 layers", "blstm", network_arguments={"num_layers": 2}),
+    _core("BLSTM, SGD", "blstm", changes=SGD),
+    Change("baseline", "2018 LSTM"),
+    Change("cell", "plain RNN", "rnn"),
+    Change("activation", "tanh", network_arguments={"tanh": True}),
+    Change("layers", "1 layer", network_arguments={"num_layers": 1}),
+    Change("layers", "4 layers", network_arguments={"num_layers": 4}),
+    Change("weight decay", "1e-4", changes={"weight_decay": 1e-4}),
+    Change("weight decay", "1e-3", changes={"weight_decay": 1e-3}),
+    Change("batch", "16", changes={"batch_size": 16}),
+    Change("batch", "64", changes={"batch_size": 64}),
+    Change("batch", "128", changes={"batch_size": 128}),
+    Change("batch", "256", changes={"batch_size": 256}),
+    Change("seconds", "0.25 s", changes={"seconds": 0.25}),
+    Change("seconds", "0.5 s", changes={"seconds": 0.5}),
+    Change("seconds", "2 s", changes={"seconds": 2.0}),
+    Change("seconds", "4 s", changes={"seconds": 4.0}),
+    Change("shuffle", "not shuffled", changes={"shuffle": False}),
+    Change("readout", "mean over steps", network_arguments={"readout": "mean"}),
+    Change("readout", "maximum over steps", network_arguments={"readout": "max"}),
+    Change("level", "each note to peak 1", changes={"normalise_level": True}),
+    Change("cell", "GRU", "gru"),
+    Change("step", "80 samples", changes={"step_size": 80}),
+    Change("step", "320 samples", changes={"step_size": 320}),
+    Change("optimizer", "AdamW", changes={"optimizer": "adamw", "weight_decay": 1e-2}),
+    Change("dropout", "0.3", network_arguments={"dropout": 0.3}),
+)
+
+
+def cells(grid: tuple[Change, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Cell]:
+    """Every training of a grid, most important first: all seeds of a row before the next row."""
+    return [Cell(change, name, seed) for change in grid for name in change.data if name in data for seed in seeds]
+
+
+def run_grid(
+    grid: list[Cell], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
+) -> pd.DataFrame:
+    """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
+
+    Parameters
+    ----------
+    grid : list of Cell
+        What to train, in this order.
+    results : pathlib.Path
+        The csv file; ``<name>.environment.json`` beside it tells the machine.
+    settings : Settings
+        Cache and runs folders; an interrupted training resumes from there.
+    real_folder : pathlib.Path, optional
+        Real NSynth notes; cells that need them are left for later without it.
+    jobs : int
+        Trainings side by side; the cores are divided among them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table as it stands in the file.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    todo = [cell for cell in grid if cell.key not in _done(results)]
+    todo = [cell for cell in todo if cell.data == MINI_DATA or real_folder is not None]
+    if todo:
+        write_json(results.with_suffix(".environment.json"), describe_environment())
+    with tqdm(total=round(sum(cell.cost for cell in todo), 2), unit="LSTM training", desc="ablations") as progress:
+        for cell, row in _trained(todo, settings, real_folder, jobs):
+            table = pd.concat([read_results(results), pd.DataFrame([row])], ignore_index=True)
+            write_table(results, table)
+            progress.update(cell.cost)
+            progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
+    return read_results(results)
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """The table of finished trainings, empty where there is none yet.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``data, group, change, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
+        ``unseen_accuracy``, ``best_test_accuracy`` and ``train_accuracy`` (fractions of the notes), ``test_notes``,
+        ``train_loss`` and ``seconds`` of training.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    columns = [*Cell(GRID[0], MINI_DATA, 0).key]
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
+
+
+def _done(results: Path) -> list[dict]:
+    table = read_results(results)
+    return table[[*Cell(GRID[0], MINI_DATA, 0).key]].to_dict("records")
+
+
+def _trained(todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int) -> Iterator[tuple[Cell, dict]]:
+    """Train cells and hand each result over as it comes."""
+    if jobs == 1:
+        for cell in todo:
+            yield cell, train_cell(cell, settings, real_folder)
+        return
+    threads = max(1, torch.get_num_threads() // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        futures = {pool.submit(train_cell, cell, settings, real_folder): cell for cell in todo}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def train_cell(cell: Cell, settings: Settings, real_folder: Path | None = None) -> dict:
+    """Train one cell, or go on with it, and return its row; its run is deleted once the row is known."""
+    config = cell.change.config(cell.seed)
+    data = "mini" if cell.data == MINI_DATA else str(real_folder)
+    settings = replace(settings, data=data, seconds=config.seconds)
+    splits = load_splits(settings)
+    folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
+    row = cell.key | _scores(fit(config, splits, settings, folder), splits)
+    shutil.rmtree(folder)
+    return row
+
+
+def _scores(run: Run, splits: dict[str, CachedSplit]) -> dict:
+    judged = judge(run.predictions("test"))
+    seen = seen_in(judged["instrument"], splits["train"].notes)
+    last, history = run.metrics["last"], run.history.iloc[-1]
+    return {
+        "test_accuracy": last["test"]["accuracy"],
+        "test_notes": last["test"]["notes"],
+        "seen_accuracy": judged.loc[seen, "correct"].mean(),
+        "unseen_accuracy": judged.loc[~seen, "correct"].mean(),
+        "valid_accuracy": last["valid"]["accuracy"],
+        "best_test_accuracy": run.metrics["best"]["test"]["accuracy"],
+        "train_accuracy": history["train_accuracy"],
+        "train_loss": history["train_loss"],
+        "train_notes": int((splits["train"].notes["label"] >= 0).sum()),
+        "parameters": count_parameters(run.load_network()),
+        "seconds": run.metrics["training_seconds"],
+    }

@@ -1,0 +1,133 @@
+"""Execute the notebooks in their order and export them as an HTML report."""
+
+from __future__ import annotations
+
+import html
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from tqdm.auto import tqdm
+
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings
+
+NOTEBOOKS = PROJECT_ROOT / "notebooks"
+CELL_SECONDS = 24 * 3600
+STYLE = """
+body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; color: #222 }
+a { color: #0b62a4 } li { margin: .8rem 0 } small { color: #666 } img { max-width: 100% }
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One executed notebook."""
+
+    name: str
+    title: str
+    seconds: float
+
+
+def make_report(settings: Settings, refresh: bool = False) -> Path:
+    """Execute every notebook and write the report.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the report's folder; the notebooks read the same environment.
+    refresh : bool
+        Also overwrite the committed notebooks, and write figures to ``figures/``. For maintainers, on nsynth-mini.
+
+    Returns
+    -------
+    pathlib.Path
+        ``index.html`` of the report.
+
+    Raises
+    ------
+    InputError
+        If a cell fails; the executed part of its notebook is kept beside the report.
+    """
+    if refresh and settings.data != MINI:
+        raise InputError("Committed notebooks are made on nsynth-mini alone; unset NSYNTH_DATA to refresh them.")
+    settings.report.mkdir(parents=True, exist_ok=True)
+    figures = PROJECT_ROOT / "figures" if refresh else settings.figures
+    environment = {**os.environ, "NSYNTH_FIGURES": str(figures), "TQDM_DISABLE": "1"}
+    pages = []
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        started = time.perf_counter()
+        notebook = execute(path, settings.report, environment)
+        pages.append(Page(path.stem, _title(notebook), time.perf_counter() - started))
+        _export(notebook, settings.report / f"{path.stem}.html")
+        if refresh:
+            _write(path, nbformat.writes(notebook) + "\n")
+    index = settings.report / "index.html"
+    _write(index, _index(pages, settings))
+    return index
+
+
+def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
+    """Run a notebook from a fresh kernel, with one progress bar over its cells."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        record_timing=False,
+        # A progress bar's carriage returns and the pieces of one stream become one text.
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    with tqdm(total=cells, desc=path.stem, unit="cell") as progress:
+        client.on_cell_executed = lambda **_: progress.update()
+        try:
+            return client.execute(env=environment)
+        except CellExecutionError as error:
+            failed = report / f"{path.stem}.failed.ipynb"
+            _write(failed, nbformat.writes(notebook))
+            raise InputError(
+                f"{path.name} stopped at a cell that raised {error.ename} ({error.evalue}); "
+                f"see {failed} for the pages up to there."
+            ) from None
+
+
+def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
+    exporter = HTMLExporter(template_name="lab")
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    _write(path, page)
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    first = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return first.splitlines()[0].lstrip("# ")
+
+
+def _index(pages: list[Page], settings: Settings) -> str:
+    data = html.escape(settings.data_name)
+    note = (
+        "<p>nsynth-mini is a small stand-in for trying the workbook out: its numbers say nothing about NSynth.</p>"
+        if settings.data == MINI
+        else ""
+    )
+    items = "\n".join(
+        f'<li><a href="{page.name}.html">{html.escape(page.title)}</a><br><small>{page.name}, ran in '
+        f"{page.seconds:.0f} s</small></li>"
+        for page in pages
+    )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Learning NSynth: report</title>'
+        f"<style>{STYLE}</style></head><body><h1>Learning NSynth with LSTM and BLSTM</h1>"
+        f"<p>Every notebook of the workbook, run in order on <b>{data}</b> with {settings.epochs} epochs of training.</p>"
+        f"{note}<ol>{items}</ol></body></html>\n"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
