@@ -5,10 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
+import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +29,8 @@ MAX_EXAMPLES_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 1_000_000
 MAX_MEMBERS = 1_000_000
 STREAM_BUFFER = 1 << 20
+TAR_BUFFER = 1 << 16
+PIECES_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,11 @@ class SplitSource:
     def is_archive(self) -> bool:
         """Whether the notes are streamed out of an archive."""
         return self.path.is_file()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the archive goes through gzip, told by its first bytes rather than by its name."""
+        return self.is_archive and _is_gzip(self.path)
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,11 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with _tar_stream(path) as archive:
-            for count, member in enumerate(archive):
+            for count in itertools.count():
+                # Otherwise tarfile remembers every member: 300 MB for the train split.
+                archive.members.clear()
+                if (member := archive.next()) is None:
+                    break
                 _refuse_unsafe(member, count)
                 if member.isfile():
                     yield member.name, archive.extractfile(member).read()
@@ -208,21 +223,51 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from None
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path or download the split.") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, RecursionError) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); fetch the archive again.") from None
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 @contextmanager
 def _tar_stream(path: Path):
-    with path.open("rb") as raw:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
-    # gzip.open decompresses in larger pieces than tarfile's own "r|gz" does.
-    with gzip.open(path) if is_gzip else path.open("rb") as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=STREAM_BUFFER, tarinfo=_BoundedTarInfo) as archive:
+    is_gzip = _is_gzip(path)
+    with gzip.open(path) if is_gzip else path.open("rb") as unpacked, _ReadAhead(unpacked) as stream:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER, tarinfo=_BoundedTarInfo) as archive:
             yield archive
         # Only at its end does gzip compare its checksum; the padding of a tar is short.
-        if is_gzip and len(stream.read(MAX_HEADER_BYTES)) == MAX_HEADER_BYTES:
-            raise _Unsafe("data behind its last member")
+        padding = 0
+        while is_gzip and (piece := stream.read(TAR_BUFFER)):
+            padding += len(piece)
+            if padding > MAX_HEADER_BYTES:
+                raise _Unsafe("data behind its last member")
+
+
+class _ReadAhead:
+    """Read a file a few pieces ahead in a thread of its own, so that one core decompresses while others decode."""
+
+    def __init__(self, file):
+        self.file = file
+        self.piece, self.position = b"", 0
+
+    def __enter__(self):
+        self.pool = ThreadPoolExecutor(1)
+        self.pieces = deque(self.pool.submit(self.file.read, STREAM_BUFFER) for _ in range(PIECES_AHEAD))
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown(cancel_futures=True)
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end: all that tarfile asks of a stream."""
+        if self.position >= len(self.piece):
+            self.pieces.append(self.pool.submit(self.file.read, STREAM_BUFFER))
+            self.piece, self.position = self.pieces.popleft().result(), 0
+        start, self.position = self.position, self.position + size
+        return self.piece[start : self.position]
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
@@ -236,3 +281,35 @@ def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
     limit = MAX_EXAMPLES_BYTES if path.suffix == ".json" else MAX_AUDIO_BYTES
     if member.size > limit:
         raise _Unsafe(f"'{member.name}' of {member.size} bytes, far more than it needs")
+
+
+def write_archive(path: Path, split: str, records: dict[str, dict], audio: Iterable[tuple[str, bytes]]) -> None:
+    """Write a split as a ``.tar`` in the official layout; the same input always gives the same bytes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The archive; it appears under its name only once it is whole.
+    split : str
+        ``train``, ``valid`` or ``test``.
+    records : dict
+        The content of ``examples.json``, which comes first in the archive.
+    audio : iterable of (str, bytes)
+        File names such as ``bass_electronic_018-022-100.ogg`` and their content; one at a time is held in memory.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+            _add_member(archive, f"nsynth-{split}/{EXAMPLES}", json.dumps(records, indent=1).encode())
+            for name, content in audio:
+                _add_member(archive, f"nsynth-{split}/audio/{name}", content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    # A new TarInfo has time, user and group 0.
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))

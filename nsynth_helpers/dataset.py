@@ -100,7 +100,9 @@ class NoteFrames(Dataset):
 
 def batches(notes: NoteFrames, batch_size: int, sampler=None) -> DataLoader:
     """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
-    return DataLoader(notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is)
+    # With a generator of its own, opening a loader draws nothing from the one that dropout uses.
+    own = torch.Generator()
+    return DataLoader(notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is, generator=own)
 
 
 def _as_it_is(batch):

@@ -14,6 +14,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from tqdm.auto import tqdm
 
+from nsynth_helpers.files import write_text
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
@@ -65,9 +66,9 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
         pages.append(Page(path.stem, _title(notebook), time.perf_counter() - started))
         _export(notebook, settings.report / f"{path.stem}.html")
         if refresh:
-            _write(path, nbformat.writes(notebook) + "\n")
+            write_text(path, nbformat.writes(notebook) + "\n")
     index = settings.report / "index.html"
-    _write(index, _index(pages, settings))
+    write_text(index, _index(pages, settings))
     return index
 
 
@@ -89,7 +90,7 @@ def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.N
             return client.execute(env=environment)
         except CellExecutionError as error:
             failed = report / f"{path.stem}.failed.ipynb"
-            _write(failed, nbformat.writes(notebook))
+            write_text(failed, nbformat.writes(notebook))
             raise InputError(
                 f"{path.name} stopped at a cell that raised {error.ename} ({error.evalue}); "
                 f"see {failed} for the pages up to there."
@@ -99,7 +100,7 @@ def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.N
 def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
     exporter = HTMLExporter(template_name="lab")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-    _write(path, page)
+    write_text(path, page)
 
 
 def _title(notebook: nbformat.NotebookNode) -> str:
@@ -122,12 +123,6 @@ def _index(pages: list[Page], settings: Settings) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Learning NSynth: report</title>'
         f"<style>{STYLE}</style></head><body><h1>Learning NSynth with LSTM and BLSTM</h1>"
-        f"<p>Every notebook of the workbook, run in order on <b>{data}</b> with {settings.epochs} epochs of training.</p>"
+        f"<p>Every notebook, run in order on <b>{data}</b> with {settings.epochs} epochs of training.</p>"
         f"{note}<ol>{items}</ol></body></html>\n"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

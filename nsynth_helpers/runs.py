@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nsynth_helpers.dataset import STEP_SIZE, NoteFrames
+from nsynth_helpers.files import write_text, write_whole
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import CachedSplit
@@ -246,7 +246,7 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights as safetensors, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    _replace(path, lambda temporary: save_file(weights, temporary))
+    write_whole(path, lambda temporary: save_file(weights, temporary))
 
 
 def read_history(folder: Path) -> pd.DataFrame:
@@ -257,13 +257,13 @@ def read_history(folder: Path) -> pd.DataFrame:
 
 def write_json(path: Path, content: dict) -> None:
     """Write JSON, whole or not at all."""
-    _replace(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as csv or parquet, by the path's suffix, whole or not at all."""
     write = table.to_csv if path.suffix == ".csv" else table.to_parquet
-    _replace(path, lambda temporary: write(temporary, index=False))
+    write_whole(path, lambda temporary: write(temporary, index=False))
 
 
 def epoch_file(epoch: int) -> str:
@@ -300,13 +300,6 @@ def keep_run(run: Run, path: Path) -> Run:
     shutil.rmtree(path, ignore_errors=True)
     temporary.replace(path)
     return Run(path)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    temporary.replace(path)
 
 
 def _version(package: str) -> str | None:

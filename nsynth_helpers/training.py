@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
 from nsynth_helpers.dataset import NoteFrames, NotesDataModule, batches
+from nsynth_helpers.files import explain_full_disk
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import (
     CHECKPOINTS,
@@ -89,7 +92,7 @@ def fit(
         _train(config, splits, settings, path, callbacks)
         return Run(path)
     path.mkdir(parents=True, exist_ok=True)
-    with FileLock(path / "training.lock"):
+    with FileLock(path / "training.lock"), explain_full_disk(path, "the finished epochs are kept"):
         record = {"config": asdict(config), "data": data_digests(splits) | {"name": settings.data_name}}
         _claim(path, record, retrain or settings.retrain)
         if not Run(path).finished:
@@ -236,9 +239,19 @@ def _train(config, splits, settings, folder: Path, callbacks) -> None:
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         trainer = _trainer(config, settings, [EpochProgress(), *callbacks, RunRecorder(folder)])
-        trainer.fit(module, datamodule=data, ckpt_path=state if state.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        with _interruptible():
+            trainer.fit(module, datamodule=data, ckpt_path=state if state.is_file() else None, weights_only=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning ends the process at an interrupt and goes deaf to the next; a notebook's kernel should live on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightning.Trainer:
