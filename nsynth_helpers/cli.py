@@ -14,7 +14,7 @@ import typer
 from nsynth_helpers.models import NETWORKS
 from nsynth_helpers.notes import SPLITS
 from nsynth_helpers.runs import CHECKPOINTS
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import MINI, InputError, Settings
 
 app = typer.Typer(
     help="Classify the notes of NSynth: data, training, evaluation, report.",
@@ -44,6 +44,9 @@ def _refuse(error: InputError) -> int:
 def _settings(**options) -> Settings:
     """The environment's settings, with the options of a command above them."""
     given = {name: value for name, value in options.items() if value is not None}
+    # A path on the command line is taken from where the user stands; one in a variable from the project's root.
+    if given.get("data", MINI) != MINI:
+        given["data"] = Path(given["data"]).resolve()
     variables = {f"NSYNTH_{name.upper()}": str(value) for name, value in given.items()}
     return Settings.from_environment({**os.environ, **variables})
 
@@ -119,6 +122,62 @@ def prepare(
         for line in cached.skipped:
             typer.echo(f"left out: {line}")
         typer.echo(f"{split}: {len(cached.notes)} notes of {cached.seconds:g} s, {len(cached.skipped)} left out")
+
+
+@app.command()
+def download(
+    splits: Annotated[list[Split], typer.Argument(help="Which splits.")],
+    to: Annotated[Path, typer.Option(help="Folder for the archives.")],
+    base_url: Annotated[
+        str | None, typer.Option(envvar="NSYNTH_URL", help="A mirror, instead of the official address.")
+    ] = None,
+) -> None:
+    """Fetch official archives and verify their content; an interrupted download goes on where it stopped."""
+    from nsynth_helpers.download import OFFICIAL_URL
+    from nsynth_helpers.download import download as fetch
+
+    for path in fetch([split.value for split in splits], to, base_url or OFFICIAL_URL):
+        typer.echo(f"verified {path}")
+
+
+@app.command()
+def check(data: DataOption = None) -> None:
+    """Report on the data before any training: counts, shared instruments, bad files, doubtful waveforms."""
+    from nsynth_helpers.quality import check_data
+    from nsynth_helpers.waveforms import load_split
+
+    settings = _settings(data=data)
+    report = check_data({split: load_split(settings, split, skip_bad=True) for split in SPLITS})
+    for line in report.lines():
+        typer.echo(line)
+
+
+@app.command()
+def subset(
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    per_family: Annotated[int, typer.Option(help="Train notes of each family.")] = 160,
+    data: DataOption = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the choice.")] = None,
+) -> None:
+    """Cut a small subset of real notes, in the layout of nsynth-mini."""
+    from nsynth_helpers.subset import cut_subset
+
+    settings = _settings(data=data, seed=seed)
+    table = cut_subset(settings.data_folder, per_family, out, settings.seed)
+    typer.echo(table.to_string())
+    typer.echo(f"{table['notes'].sum()} notes in {out}")
+
+
+@app.command()
+def report(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Also overwrite the committed notebooks and figures.")
+    ] = False,
+) -> None:
+    """Run every notebook and write the HTML report; prints its path last."""
+    from nsynth_helpers.report import make_report
+
+    typer.echo(make_report(_settings(), refresh))
 
 
 @app.command()

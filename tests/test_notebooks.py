@@ -1,0 +1,40 @@
+"""Each cell of each notebook run twice in a row: the second time it must show the same page."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from nsynth_helpers.settings import PROJECT_ROOT
+
+NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))
+# What differs between two runs of the same cell and means nothing: addresses, widget ids, and measured times.
+PASSING = re.compile(r"0x[0-9a-f]{6,16}|\b[0-9a-f]{32}\b|\b\d+(?:\.\d+)? ?(?:ms|s|min)\b")
+
+
+def shown(cell) -> list[str]:
+    """What a cell shows, without what goes to stderr."""
+    outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    for output in outputs:
+        output.pop("execution_count", None)
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return [PASSING.sub("~", json.dumps(output, sort_keys=True)) for output in outputs]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_running_each_cell_twice_shows_the_same_page(path: Path):
+    notebook = nbformat.read(path, as_version=4)
+    twice = [cell for cell in notebook.cells if cell.cell_type == "code" for _ in range(2)]
+    notebook.cells = [nbformat.v4.new_code_cell(cell.source) for cell in twice]
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
+    client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
+    for first, second in zip(notebook.cells[::2], notebook.cells[1::2], strict=True):
+        assert shown(first) == shown(second), first.source
+
+
+def test_there_are_notebooks():
+    assert len(NOTEBOOKS) >= 4
