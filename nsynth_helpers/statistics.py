@@ -1,0 +1,397 @@
+"""How sure a number is: intervals, tests between models, what data could have detected, and calibration."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special, stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.power import TTestIndPower, TTestPower
+from statsmodels.stats.proportion import (
+    confint_proportions_2indep,
+    power_proportions_2indep,
+    proportion_confint,
+    proportions_ztest,
+)
+
+from nsynth_helpers.settings import InputError
+
+# Below this many discordant notes the chi-squared approximation of McNemar's test is poor (Fleiss, 1981).
+FEWEST_DISCORDANT = 25
+# A network that is right on every note has no finite best temperature; the search stays within these.
+TEMPERATURES = (0.01, 100.0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; floats, or arrays from `wilson_interval` of arrays."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A difference a - b with its interval, the test's statistic and its two-sided p-value."""
+
+    statistic: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test: on how many notes both, one or neither model is right, and what the discordant ones say."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    statistic: float
+    p_value: float
+    exact: bool
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of a minus accuracy of b."""
+        return (self.only_a - self.only_b) / (self.both + self.only_a + self.only_b + self.neither)
+
+
+def wilson_interval(correct, notes, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of an accuracy, as if the notes were independent.
+
+    Parameters
+    ----------
+    correct, notes : int or array of int
+        Correct notes and all notes; arrays give arrays. No notes give NaN.
+
+    Raises
+    ------
+    InputError
+        If more notes are correct than there are, or a count is negative.
+
+    Notes
+    -----
+    Wilson (1927), through `statsmodels.stats.proportion.proportion_confint`. Notes of one instrument resemble each
+    other, so `clustered_bootstrap` is the honest interval for new instruments. Used in: 04_result_analysis.
+    """
+    correct, notes = np.asarray(correct, dtype=float), np.asarray(notes, dtype=float)
+    if np.any(correct < 0) or np.any(correct > notes):
+        raise InputError(f"{correct} correct of {notes} notes is impossible; check the order of the two counts.")
+    some = np.where(notes > 0, notes, np.nan)
+    low, high = proportion_confint(correct, some, alpha=1 - confidence, method="wilson")
+    estimate = correct / some
+    if estimate.ndim == 0:
+        return Interval(float(estimate), float(low), float(high), confidence)
+    return Interval(estimate, np.asarray(low), np.asarray(high), confidence)
+
+
+def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, confidence: float = 0.95) -> Interval:
+    """Percentile bootstrap of a mean over notes that resamples whole instruments.
+
+    Parameters
+    ----------
+    values : array of bool or float, shape (notes,)
+        What is averaged, for example whether each note is correct.
+    clusters : array, shape (notes,)
+        Each note's instrument.
+    draws, seed : int
+        How many resamples, and the seed that makes them repeatable.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ or there are fewer than two instruments.
+
+    Notes
+    -----
+    The cluster bootstrap of Davison and Hinkley (1997, section 3.8). Too narrow with few instruments (under about
+    20): then `clustered_t_interval`. Used in: 04_result_analysis, 05_ablations.
+    """
+    values, codes, instruments = _by_instrument(values, clusters)
+    sums, sizes = np.bincount(codes, weights=values), np.bincount(codes)
+    # How often each instrument was drawn is all that a resample is, so one matrix product makes every mean.
+    chances = np.full(instruments, 1 / instruments)
+    drawn = np.random.default_rng(seed).multinomial(instruments, chances, size=draws)
+    low, high = np.quantile(drawn @ sums / (drawn @ sizes), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(values.mean()), float(low), float(high), confidence)
+
+
+def clustered_t_interval(values, clusters, confidence: float = 0.95) -> Interval:
+    """Interval of a mean over notes (parameters as in `clustered_bootstrap`) that stays honest with few instruments.
+
+    Notes
+    -----
+    Cluster-robust standard error and t quantile with one degree of freedom less than instruments (Cameron and Miller,
+    2015), through `statsmodels.regression.linear_model.OLS`. Used in: 04_result_analysis.
+    """
+    values, codes, _ = _by_instrument(values, clusters)
+    fit = OLS(values, np.ones_like(values)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
+    low, high = fit.conf_int(alpha=1 - confidence)[0]
+    return Interval(float(values.mean()), float(low), float(high), confidence)
+
+
+def _by_instrument(values, clusters) -> tuple[np.ndarray, np.ndarray, int]:
+    """Values, the number of each value's instrument, and how many instruments there are: two or more."""
+    values, (codes, names) = np.asarray(values, dtype=float), pd.factorize(np.asarray(clusters))
+    if len(codes) != len(values):
+        raise InputError(f"{len(values)} values but {len(codes)} instruments were given; pass one of each for a note.")
+    if len(names) < 2:
+        raise InputError(f"The notes come from {len(names)} instrument(s); an interval over them needs two or more.")
+    return values, codes, len(names)
+
+
+def clustered_difference(correct_a, correct_b, clusters, **bootstrap) -> Interval:
+    """Accuracy of model a minus that of model b on the same notes, by `clustered_bootstrap` (see there).
+
+    Notes
+    -----
+    Used in: 04_result_analysis.
+    """
+    a, b = _same_notes(correct_a, correct_b)
+    return clustered_bootstrap(a.astype(float) - b, clusters, **bootstrap)
+
+
+def mcnemar_test(correct_a, correct_b) -> McNemar:
+    """McNemar's test that two models are equally often right on the same notes.
+
+    Parameters
+    ----------
+    correct_a, correct_b : array of bool, shape (notes,)
+        Whether each model is right, in the same order of notes; `InputError` if their lengths differ.
+
+    Notes
+    -----
+    McNemar (1947), through `statsmodels.stats.contingency_tables.mcnemar`: exact (binomial) when fewer than 25 notes
+    are discordant, else chi-squared with continuity correction. It takes the notes as independent; where notes share
+    an instrument its p-value is too small, and `clustered_difference` is the check. Used in: 04_result_analysis.
+    """
+    a, b = _same_notes(correct_a, correct_b)
+    table = np.array([[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]])
+    exact = bool(table[0, 1] + table[1, 0] < FEWEST_DISCORDANT)
+    result = mcnemar(table, exact=exact, correction=True)
+    return McNemar(*(int(count) for count in table.ravel()), float(result.statistic), float(result.pvalue), exact)
+
+
+def _same_notes(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.shape != b.shape:
+        raise InputError(f"One model has {len(a)} notes and the other {len(b)}; align the two by note_str first.")
+    return a, b
+
+
+def two_proportion_test(
+    correct_a: int, notes_a: int, correct_b: int, notes_b: int, confidence: float = 0.95
+) -> Difference:
+    """Test two accuracies of which only the totals are known, as if each model had heard other notes.
+
+    Impossible totals raise `InputError`.
+
+    Notes
+    -----
+    Pooled z-test and Newcombe's hybrid score interval, through statsmodels. When both models in truth heard the same
+    notes, as the published pair did, the test is too careful: `mcnemar_test` needs the notes, which were not
+    published. Used in: 04_result_analysis.
+    """
+    for correct, notes in ((correct_a, notes_a), (correct_b, notes_b)):
+        if not 0 <= correct <= notes or notes < 1:
+            raise InputError(f"{correct} correct of {notes} notes is impossible; check the order of the four counts.")
+    if correct_a + correct_b in (0, notes_a + notes_b):  # both all wrong or all right: the pooled z is 0 / 0
+        statistic, p_value = 0.0, 1.0
+    else:
+        statistic, p_value = proportions_ztest([correct_a, correct_b], [notes_a, notes_b])
+    low, high = confint_proportions_2indep(
+        correct_a, notes_a, correct_b, notes_b, method="newcomb", compare="diff", alpha=1 - confidence
+    )
+    estimate = correct_a / notes_a - correct_b / notes_b
+    return Difference(estimate, float(low), float(high), confidence, float(statistic), float(p_value))
+
+
+def mean_difference(a, b, paired: bool = False, confidence: float = 0.95) -> Difference:
+    """Mean of a minus mean of b over seeds, with a t interval.
+
+    Parameters
+    ----------
+    a, b : sequence of float
+        One value a seed, for example test accuracies.
+    paired : bool
+        Whether a and b hold the same seeds in the same order (paired t-test) or not (Welch's t-test).
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two seeds, or different numbers of paired ones.
+
+    Notes
+    -----
+    `scipy.stats.ttest_ind` (Welch, 1947) and `scipy.stats.ttest_rel`. Two equal constants give p = 1.
+    Used in: 05_ablations.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if min(len(a), len(b)) < 2 or (paired and len(a) != len(b)):
+        raise InputError(
+            f"{len(a)} and {len(b)} seeds cannot be compared; give two or more of each, equally many when paired."
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # constant accuracies are handled below
+        test = stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)
+        low, high = test.confidence_interval(confidence)
+    estimate = float(a.mean() - b.mean())
+    if np.isnan(test.pvalue):
+        return Difference(estimate, estimate, estimate, confidence, 0.0, 1.0)
+    return Difference(estimate, float(low), float(high), confidence, float(test.statistic), float(test.pvalue))
+
+
+def detectable_difference(notes_a: int, notes_b: int, rate: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest difference of two accuracies that a two-proportion test would have found with this power.
+
+    Parameters
+    ----------
+    notes_a, notes_b : int
+        Notes that each model was tested on.
+    rate : float
+        Accuracy of the first model (0 to 1); the other's lies towards 0.5 of it, where detection is harder.
+    power, alpha : float
+        Wanted power, and level of the two-sided test.
+
+    Notes
+    -----
+    Solves `statsmodels.stats.proportion.power_proportions_2indep`; NaN when so few notes could not have shown any
+    difference. Used in: 04_result_analysis.
+    """
+    base = min(rate, 1 - rate)
+    largest = 1 - base - 1e-9
+
+    def surplus(difference):
+        ratio = notes_b / notes_a
+        return power_proportions_2indep(difference, base, notes_a, ratio, alpha, return_results=False) - power
+
+    return float(optimize.brentq(surplus, 1e-9, largest)) if surplus(largest) > 0 else float("nan")
+
+
+def detectable_mean_difference(
+    deviation: float, seeds: int, paired: bool = False, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The smallest difference of two means over seeds that a t-test would have found with this power.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation over seeds (pooled), or of the differences seed by seed when paired.
+    seeds : int
+        Seeds of each of the two configurations; `InputError` below two.
+    paired : bool
+        Whether the same seeds are compared one by one.
+
+    Notes
+    -----
+    `statsmodels.stats.power.TTestIndPower` and `TTestPower`. Used in: 05_ablations.
+    """
+    if seeds < 2:
+        raise InputError(f"{seeds} seed(s) tell nothing about the spread; train with two seeds or more.")
+    analysis, size = (TTestPower(), "nobs") if paired else (TTestIndPower(), "nobs1")
+    effect = analysis.solve_power(**{size: seeds}, alpha=alpha, power=power)
+    return float(np.squeeze(effect)) * deviation
+
+
+def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:
+    """The smallest true difference that an interval of this width would have told from zero with this power.
+
+    Notes
+    -----
+    Takes the estimate as normal: half the width is z(confidence) standard errors, and detection needs
+    z(confidence) + z(power) of them. For `clustered_difference`, which has no power formula of its own.
+    Used in: 04_result_analysis, 05_ablations.
+    """
+    needed = stats.norm.ppf(0.5 + interval.confidence / 2)
+    standard_error = (interval.high - interval.low) / (2 * needed)
+    return float(standard_error * (needed + stats.norm.ppf(power)))
+
+
+def reliability_table(probabilities, correct, bins: int = 15, confidence: float = 0.95) -> pd.DataFrame:
+    """How often the network is right at each level of the probability that it gives its prediction.
+
+    Parameters
+    ----------
+    probabilities : array of float, shape (notes,)
+        Probability of the predicted family, 0 to 1.
+    correct : array of bool, shape (notes,)
+        Whether the prediction is right.
+    bins : int
+        Bins of equal width; each holds its lower edge, the last one also 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a bin: ``bin_low``, ``bin_high``, ``notes``, ``probability`` (mean in the bin), ``accuracy``, ``low``,
+        ``high`` (Wilson interval of the accuracy); NaN where a bin has no notes.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ, there are no notes, or a probability is not between 0 and 1.
+
+    Notes
+    -----
+    Used in: 04_result_analysis.
+    """
+    probabilities, correct = np.asarray(probabilities, dtype=float), np.asarray(correct, dtype=float)
+    if probabilities.shape != correct.shape or not len(correct):
+        raise InputError(f"{len(probabilities)} probabilities of {len(correct)} notes; give one for each, and some.")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise InputError("A probability lies outside 0 to 1; pass softmax probabilities rather than logits.")
+    means, edges, _ = stats.binned_statistic(probabilities, [probabilities, correct], "mean", bins, (0, 1))
+    totals, _, _ = stats.binned_statistic(probabilities, [np.ones_like(correct), correct], "sum", bins, (0, 1))
+    interval = wilson_interval(totals[1], totals[0], confidence)
+    table = pd.DataFrame({"bin_low": edges[:-1], "bin_high": edges[1:], "notes": totals[0].astype(int)})
+    return table.assign(probability=means[0], accuracy=means[1], low=interval.low, high=interval.high)
+
+
+def expected_calibration_error(probabilities, correct, bins: int = 15) -> float:
+    """Mean gap between probability and accuracy over the bins of `reliability_table`, weighted by their notes.
+
+    Notes
+    -----
+    Guo and others (2017), "On calibration of modern neural networks", eq. 3. Equals torchmetrics'
+    ``MulticlassCalibrationError(norm="l1")`` unless a probability is exactly 1, for which torchmetrics opens a bin of
+    its own. Used in: 04_result_analysis.
+    """
+    table = reliability_table(probabilities, correct, bins).dropna()
+    return float(np.average((table["probability"] - table["accuracy"]).abs(), weights=table["notes"]))
+
+
+def fit_temperature(logits, labels) -> float:
+    """The temperature that makes logits fit the labels best; above 1 the network was over-confident.
+
+    Parameters
+    ----------
+    logits : array of float, shape (notes, families)
+        Logits on the valid split (never on test).
+    labels : array of int, shape (notes,)
+        True families as places in `notes.FAMILIES`; `InputError` unless there is one for each row.
+
+    Notes
+    -----
+    Temperature scaling of Guo and others (2017), section 4.2: least negative log-likelihood, searched over the
+    logarithm of the temperature from 0.01 to 100. Used in: 04_result_analysis.
+    """
+    logits, labels = np.asarray(logits, dtype=float), np.asarray(labels, dtype=int)
+    if not len(labels) or len(labels) != len(logits):
+        raise InputError(f"{len(logits)} rows of logits with {len(labels)} labels; give one each, and some notes.")
+    rows = np.arange(len(labels))
+
+    def negative_log_likelihood(log_temperature):
+        return -special.log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean()
+
+    found = optimize.minimize_scalar(negative_log_likelihood, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
+
+
+def apply_temperature(logits, temperature: float) -> np.ndarray:
+    """Probabilities (float64, of the logits' shape) after dividing the logits by a temperature."""
+    return special.softmax(np.asarray(logits, dtype=float) / temperature, axis=-1)
