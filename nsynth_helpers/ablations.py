@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -14,9 +16,10 @@ import torch
 from tqdm.auto import tqdm
 
 from nsynth_helpers.analysis import judge
+from nsynth_helpers.files import write_json
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.notes import seen_in
-from nsynth_helpers.runs import Run, RunConfig, data_digests, describe_environment, write_json, write_table
+from nsynth_helpers.runs import Run, RunConfig, data_digests, describe_environment, write_table
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.training import fit
 from nsynth_helpers.waveforms import CachedSplit, load_splits
@@ -129,6 +132,10 @@ GRID: tuple[Change, ...] = (
 )
 
 
+# The columns that tell one training from every other.
+KEY = [*Cell(GRID[0], MINI_DATA, 0).key]
+
+
 def cells(grid: tuple[Change, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Cell]:
     """Every training of a grid, most important first: all seeds of a row before the next row."""
     return [Cell(change, name, seed) for change in grid for name in change.data if name in data for seed in seeds]
@@ -166,9 +173,11 @@ def run_grid(
     if todo:
         write_json(results.with_suffix(".environment.json"), describe_environment())
     with tqdm(total=round(sum(cell.cost for cell in todo), 2), unit="LSTM training", desc="ablations") as progress:
-        for cell, row in _trained(todo, settings, real_folder, jobs):
-            table = pd.concat([read_results(results), pd.DataFrame([row])], ignore_index=True)
-            write_table(results, table)
+        for cell, (row, folder) in _trained(todo, settings, real_folder, jobs):
+            rows = [*read_results(results).to_dict("records"), row]
+            write_table(results, pd.DataFrame(rows))
+            # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
+            shutil.rmtree(folder)
             progress.update(cell.cost)
             progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
     return read_results(results)
@@ -188,39 +197,55 @@ def read_results(path: Path) -> pd.DataFrame:
     -----
     Used in: 05_ablations.
     """
-    columns = [*Cell(GRID[0], MINI_DATA, 0).key]
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
+    if not path.is_file():
+        return pd.DataFrame(columns=KEY)
+    # A table whose changes are all numbers, such as batch sizes, would be read as numbers otherwise.
+    return pd.read_csv(path, dtype={"data": str, "group": str, "change": str})
 
 
 def _done(results: Path) -> list[dict]:
-    table = read_results(results)
-    return table[[*Cell(GRID[0], MINI_DATA, 0).key]].to_dict("records")
+    return read_results(results)[KEY].to_dict("records")
 
 
-def _trained(todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int) -> Iterator[tuple[Cell, dict]]:
-    """Train cells and hand each result over as it comes."""
+def _trained(
+    todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int
+) -> Iterator[tuple[Cell, tuple[dict, Path]]]:
+    """Train cells and hand over what `train_cell` returns of each as it comes."""
     if jobs == 1:
         for cell in todo:
             yield cell, train_cell(cell, settings, real_folder)
         return
     threads = max(1, torch.get_num_threads() // jobs)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(threads,)) as pool:
         futures = {pool.submit(train_cell, cell, settings, real_folder): cell for cell in todo}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            # After a failed cell, the hours of cells that still wait would bring no rows.
+            pool.shutdown(cancel_futures=True)
 
 
-def train_cell(cell: Cell, settings: Settings, real_folder: Path | None = None) -> dict:
-    """Train one cell, or go on with it, and return its row; its run is deleted once the row is known."""
+def _begin_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would train on, unseen, beside those of a resumed grid."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def train_cell(cell: Cell, settings: Settings, real_folder: Path | None = None) -> tuple[dict, Path]:
+    """Train one cell, or go on with it; return its row and the folder of its run, to delete once the row is kept."""
     config = cell.change.config(cell.seed)
     data = "mini" if cell.data == MINI_DATA else str(real_folder)
     settings = replace(settings, data=data, seconds=config.seconds)
     splits = load_splits(settings)
     folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
-    row = cell.key | _scores(fit(config, splits, settings, folder), splits)
-    shutil.rmtree(folder)
-    return row
+    return cell.key | _scores(fit(config, splits, settings, folder), splits), folder
 
 
 def _scores(run: Run, splits: dict[str, CachedSplit]) -> dict:

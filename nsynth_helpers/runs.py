@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nsynth_helpers.dataset import STEP_SIZE, NoteFrames
-from nsynth_helpers.files import write_text, write_whole
+from nsynth_helpers.files import write_whole
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import CachedSplit
@@ -253,11 +253,6 @@ def read_history(folder: Path) -> pd.DataFrame:
     """The history of a run, or an empty one where none has been written yet."""
     path = folder / "history.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

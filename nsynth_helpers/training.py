@@ -25,7 +25,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
 from nsynth_helpers.dataset import NoteFrames, NotesDataModule, batches
-from nsynth_helpers.files import explain_full_disk
+from nsynth_helpers.files import explain_full_disk, write_json
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import (
     CHECKPOINTS,
@@ -38,7 +38,6 @@ from nsynth_helpers.runs import (
     read_history,
     run_folder,
     save_weights,
-    write_json,
     write_table,
 )
 from nsynth_helpers.settings import InputError, Settings

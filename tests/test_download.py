@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from nsynth_helpers import download as download_module
+from nsynth_helpers import transfer as transfer_module
 from nsynth_helpers.download import OFFICIAL_ARCHIVES, Archive, Patience, download
 from nsynth_helpers.settings import InputError
 
@@ -273,7 +274,7 @@ def test_part_of_an_earlier_run_is_continued(server, tmp_path, monkeypatch):
             bars.append((self.desc, self.initial, self.n, self.total))
             super().close()
 
-    monkeypatch.setattr(download_module, "tqdm", RecordingBar)
+    monkeypatch.setattr(transfer_module, "tqdm", RecordingBar)
     fetch(server, tmp_path)
     assert_finished(tmp_path)
     assert [headers["Range"] for headers in server.gets()] == ["bytes=100000-"]
@@ -508,7 +509,7 @@ def test_endless_stream_is_bounded(server, tmp_path):
 
 def leave_free(monkeypatch, free: int) -> None:
     usage = shutil.disk_usage("/")._replace(free=free)
-    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(transfer_module.shutil, "disk_usage", lambda _: usage)
 
 
 def test_too_little_free_disk_is_told_before_starting(server, tmp_path, monkeypatch):
