@@ -14,8 +14,11 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from tqdm.auto import tqdm
 
+from nsynth_helpers import published, readme
 from nsynth_helpers.files import write_text
+from nsynth_helpers.runs import Run, RunConfig, keep_run, run_folder
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings
+from nsynth_helpers.waveforms import load_splits
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_SECONDS = 24 * 3600
@@ -42,7 +45,8 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
     settings : Settings
         Names the report's folder; the notebooks read the same environment.
     refresh : bool
-        Also overwrite the committed notebooks, and write figures to ``figures/``. For maintainers, on nsynth-mini.
+        Also overwrite what is committed: notebooks, ``figures/``, ``results/mini-*`` and the README's table of
+        results. For maintainers, on nsynth-mini.
 
     Returns
     -------
@@ -67,9 +71,20 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
         _export(notebook, settings.report / f"{path.stem}.html")
         if refresh:
             write_text(path, nbformat.writes(notebook) + "\n")
+    if refresh:
+        _keep_runs(settings)
+        readme.refresh(PROJECT_ROOT / "README.md", settings)
     index = settings.report / "index.html"
     write_text(index, _index(pages, settings))
     return index
+
+
+def _keep_runs(settings: Settings) -> None:
+    """Copy the runs that the notebooks trained to where they are committed."""
+    splits = load_splits(settings)
+    for network in published.RECURRENT_NETWORKS:
+        run = Run(run_folder(settings, RunConfig.from_settings(network, settings), splits))
+        keep_run(run, settings.results / f"mini-{network}")
 
 
 def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
