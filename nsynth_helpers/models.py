@@ -31,7 +31,8 @@ class RecurrentClassifier(nn.Module):
         Add a second direction, which reads each note from its end.
     readout : {"last", "final", "mean", "max"}
         What the linear layer sees: the output at the last step (2018), the final state of each direction, or the
-        mean or maximum over all steps. At the last step the backward direction has read one frame only.
+        mean or maximum over all steps. At the last step the top layer's
+        backward half has taken one step only and has no memory of its own (03_blstm_training shows what that means).
     tanh : bool
         A tanh between readout and linear layer, which the report says it tried.
     dropout : float

@@ -1,0 +1,170 @@
+"""The networks: shapes, names and numbers of weights, readouts against hand computation, and refused arguments."""
+
+import pytest
+import torch
+from torch import nn
+
+from nsynth_helpers.models import NETWORKS, RecurrentClassifier, build_network, count_parameters
+from nsynth_helpers.runs import load_weights, save_weights
+from nsynth_helpers.settings import InputError
+
+NOTES, STEPS, STEP_SIZE = 3, 7, 4
+
+
+@pytest.fixture
+def frames():
+    return torch.randn(NOTES, STEPS, STEP_SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def small(**arguments):
+    """A recurrent network for the small frames, always with the same weights."""
+    torch.manual_seed(1)
+    return RecurrentClassifier(**({"input_size": STEP_SIZE, "hidden_size": 5, "num_layers": 2} | arguments)).eval()
+
+
+def recurrent_keys(directions):
+    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [f"rnn.{part}_l{layer}{end}" for layer in range(3) for end in directions for part in parts]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_turns_frames_into_ten_logits(name):
+    logits = build_network(name).eval()(torch.zeros(2, 100, 160))
+    assert logits.shape == (2, 10)
+    assert logits.isfinite().all()
+
+
+def test_every_network_is_judged_by_cross_entropy_near_ln_ten_before_training():
+    torch.manual_seed(0)
+    frames, labels = torch.rand(32, 100, 160) - 0.5, torch.arange(32) % 10
+    for name in NETWORKS:
+        loss = nn.functional.cross_entropy(build_network(name).eval()(frames), labels).item()
+        assert loss == pytest.approx(2.3026, abs=0.1), name
+
+
+@pytest.mark.parametrize(("name", "directions"), [("lstm", [""]), ("blstm", ["", "_reverse"])])
+def test_state_dict_keys_are_those_of_the_published_weights(name, directions):
+    assert list(build_network(name).state_dict()) == [*recurrent_keys(directions), "out.weight", "out.bias"]
+
+
+@pytest.mark.parametrize(("name", "inputs", "width"), [("lstm", (160, 128, 128), 128), ("blstm", (160, 256, 256), 256)])
+def test_shapes_of_the_weights(name, inputs, width):
+    weights = build_network(name).state_dict()
+    assert [tuple(weights[f"rnn.weight_ih_l{layer}"].shape) for layer in range(3)] == [(512, size) for size in inputs]
+    assert weights["rnn.weight_hh_l0"].shape == (512, 128)
+    assert weights["out.weight"].shape == (10, width)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("lstm", 413_962), ("blstm", 1_090_058)])
+def test_parameter_counts(name, parameters):
+    assert count_parameters(build_network(name)) == parameters
+
+
+def test_frozen_parameters_are_not_counted():
+    network = small()
+    before = count_parameters(network)
+    network.out.requires_grad_(False)
+    assert before - count_parameters(network) == 5 * 10 + 10
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("readout", ["last", "final", "mean", "max"])
+def test_readouts_by_hand(frames, cell, bidirectional, readout):
+    network = small(cell=cell, bidirectional=bidirectional, readout=readout)
+    outputs, _ = network.rnn(frames)
+    # The forward direction ends at the last step, the backward one at the first.
+    ends = [outputs[:, -1, :5], outputs[:, 0, 5:]] if bidirectional else [outputs[:, -1]]
+    features = {
+        "last": outputs[:, STEPS - 1],
+        "final": torch.cat(ends, dim=1),
+        "mean": sum(outputs[:, step] for step in range(STEPS)) / STEPS,
+        "max": outputs.max(dim=1).values,
+    }[readout]
+    torch.testing.assert_close(network(frames), features @ network.out.weight.T + network.out.bias)
+
+
+def test_the_lstm_follows_its_equations_from_zero_states(frames):
+    network = small(num_layers=1)
+    weights = {name.removeprefix("rnn."): value for name, value in network.state_dict().items()}
+    hidden = memory = torch.zeros(NOTES, 5)
+    for step in range(STEPS):
+        gates = frames[:, step] @ weights["weight_ih_l0"].T + hidden @ weights["weight_hh_l0"].T
+        admit, keep, offer, show = (gates + weights["bias_ih_l0"] + weights["bias_hh_l0"]).chunk(4, dim=1)
+        memory = keep.sigmoid() * memory + admit.sigmoid() * offer.tanh()
+        hidden = show.sigmoid() * memory.tanh()
+    torch.testing.assert_close(network(frames), hidden @ weights["out.weight"].T + weights["out.bias"])
+
+
+def test_a_note_is_classified_alike_alone_and_in_a_batch(frames):
+    network = small(bidirectional=True)
+    torch.testing.assert_close(network(frames)[1:2], network(frames[1:2]))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_logits_per_step_end_with_those_of_forward(frames, bidirectional):
+    network = small(bidirectional=bidirectional)
+    logits = network.logits_per_step(frames)
+    assert logits.shape == (NOTES, STEPS, 10)
+    torch.testing.assert_close(logits[:, -1], network(frames))
+
+
+def test_logits_per_step_are_those_of_the_note_cut_there(frames):
+    network = small()
+    torch.testing.assert_close(network.logits_per_step(frames)[:, 3], network(frames[:, :4]))
+
+
+def test_tanh_squashes_what_the_linear_layer_sees(frames):
+    plain, squashed = small(), small(tanh=True)
+    features = plain.rnn(frames)[0][:, -1].tanh()
+    torch.testing.assert_close(squashed(frames), plain.out(features))
+    assert not torch.allclose(squashed(frames), plain(frames), atol=1e-6)
+
+
+def test_dropout_changes_training_alone(frames):
+    network = small(dropout=0.5)
+    torch.testing.assert_close(network(frames), small()(frames))
+    network.train()
+    assert network.rnn.dropout == 0.5
+    assert not torch.equal(network(frames), network(frames))
+
+
+def test_dropout_of_a_single_layer_acts_before_the_linear_layer_alone(frames, recwarn):
+    network = small(num_layers=1, dropout=0.5).train()
+    assert network.rnn.dropout == 0
+    assert not recwarn.list  # torch warns where dropout between layers has no second layer
+    assert not torch.equal(network(frames), network(frames))
+
+
+@pytest.mark.parametrize("arguments", [{"cell": "transformer"}, {"readout": "first"}])
+def test_bad_arguments_name_what_there_is(arguments):
+    with pytest.raises(InputError, match=next(iter(arguments.values()))) as refusal:
+        RecurrentClassifier(**arguments)
+    assert "lstm, gru, rnn" in str(refusal.value)
+    assert "last, final, mean, max" in str(refusal.value)
+
+
+def test_an_unknown_network_names_those_there_are():
+    with pytest.raises(InputError, match="no network 'resnet'; use one of lstm, blstm"):
+        build_network("resnet")
+
+
+def test_arguments_override_the_named_networks():
+    assert build_network("gru", hidden_size=16).rnn.hidden_size == 16
+    assert not build_network("blstm", bidirectional=False).rnn.bidirectional
+
+
+def test_weights_come_back_as_they_were_written(tmp_path, frames):
+    network = small()
+    save_weights(network, tmp_path / "last.safetensors")
+    other = RecurrentClassifier(input_size=STEP_SIZE, hidden_size=5, num_layers=2)
+    loaded = load_weights(other, tmp_path / "last.safetensors")
+    assert not loaded.training
+    assert torch.equal(loaded(frames), network(frames))
+
+
+@pytest.mark.parametrize("arguments", [{"bidirectional": True}, {"cell": "gru"}, {"num_layers": 1}, {"input_size": 8}])
+def test_weights_of_another_network_are_refused(tmp_path, arguments):
+    save_weights(small(), tmp_path / "last.safetensors")
+    with pytest.raises(InputError, match=r"last\.safetensors holds the weights of another network"):
+        load_weights(small(**arguments), tmp_path / "last.safetensors")
