@@ -172,15 +172,22 @@ def run_grid(
     todo = [cell for cell in todo if cell.data == MINI_DATA or real_folder is not None]
     if todo:
         write_json(results.with_suffix(".environment.json"), describe_environment())
-    with tqdm(total=round(sum(cell.cost for cell in todo), 2), unit="LSTM training", desc="ablations") as progress:
+    # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
+    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown) as progress:
         for cell, (row, folder) in _trained(todo, settings, real_folder, jobs):
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows))
             # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
             shutil.rmtree(folder)
-            progress.update(cell.cost)
+            progress.update(_shown_cost(cell))
             progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
     return read_results(results)
+
+
+def _shown_cost(cell: Cell) -> int:
+    """Whole numbers add up to the bar's total exactly."""
+    return max(1, round(1000 * cell.cost))
 
 
 def read_results(path: Path) -> pd.DataFrame:

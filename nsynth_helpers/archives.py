@@ -13,10 +13,10 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from nsynth_helpers.files import write_whole
 from nsynth_helpers.notes import SPLITS
 from nsynth_helpers.settings import InputError
 
@@ -178,21 +178,10 @@ class _Unsafe(Exception):
     """What an archive holds and must not; `open_members` turns it into a sentence."""
 
 
-class _BoundedTarInfo(tarfile.TarInfo):
-    """Refuses absurd headers before tarfile reads them into memory."""
-
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        info = super().frombuf(buf, encoding, errors)
-        if not info.isfile() and info.size > MAX_HEADER_BYTES:
-            raise _Unsafe(f"a header of {info.size} bytes")
-        return info
-
-
 def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Iterate over the regular files of an untrusted ``.tar`` or ``.tar.gz``, in one streaming pass.
 
-    Nothing is written to disk, and one member at a time is held in memory.
+    Nothing is written to disk; one member at a time and a few megabytes read ahead are held in memory.
 
     Yields
     ------
@@ -208,15 +197,24 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
         or one with ``..``, or declares an absurd size.
     """
     try:
-        with _tar_stream(path) as archive:
+        with (
+            _unpacked(path) as file,
+            _ReadAhead(file) as stream,
+            tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER) as archive,
+        ):
             for count in itertools.count():
                 # Otherwise tarfile remembers every member: 300 MB for the train split.
                 archive.members.clear()
+                archive.pax_headers.clear()
                 if (member := archive.next()) is None:
                     break
                 _refuse_unsafe(member, count)
+                stream.expect(member.size)
                 if member.isfile():
                     yield member.name, archive.extractfile(member).read()
+            # Only at its end does gzip compare its checksum.
+            while stream.read(TAR_BUFFER):
+                pass
     except _Unsafe as error:
         raise InputError(
             f"{path} holds {error}; do not use it, fetch the archive again from a source you trust."
@@ -232,26 +230,21 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-@contextmanager
-def _tar_stream(path: Path):
-    is_gzip = _is_gzip(path)
-    with gzip.open(path) if is_gzip else path.open("rb") as unpacked, _ReadAhead(unpacked) as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER, tarinfo=_BoundedTarInfo) as archive:
-            yield archive
-        # Only at its end does gzip compare its checksum; the padding of a tar is short.
-        padding = 0
-        while is_gzip and (piece := stream.read(TAR_BUFFER)):
-            padding += len(piece)
-            if padding > MAX_HEADER_BYTES:
-                raise _Unsafe("data behind its last member")
+def _unpacked(path: Path):
+    return gzip.open(path) if _is_gzip(path) else path.open("rb")
 
 
 class _ReadAhead:
-    """Read a file a few pieces ahead in a thread of its own, so that one core decompresses while others decode."""
+    """Read an untrusted stream a few pieces ahead, in a thread of its own, and no more than its headers declare.
+
+    One core decompresses while another decodes. The bound keeps endless headers, and data behind the last member, from
+    being unpacked.
+    """
 
     def __init__(self, file):
         self.file = file
         self.piece, self.position = b"", 0
+        self.expect(0)
 
     def __enter__(self):
         self.pool = ThreadPoolExecutor(1)
@@ -261,13 +254,21 @@ class _ReadAhead:
     def __exit__(self, *_):
         self.pool.shutdown(cancel_futures=True)
 
+    def expect(self, size: int) -> None:
+        """Allow a member of this size, and the header that comes after it."""
+        self.allowed = size + MAX_HEADER_BYTES
+
     def read(self, size: int) -> bytes:
         """At most `size` bytes, none at the end: all that tarfile asks of a stream."""
         if self.position >= len(self.piece):
             self.pieces.append(self.pool.submit(self.file.read, STREAM_BUFFER))
             self.piece, self.position = self.pieces.popleft().result(), 0
         start, self.position = self.position, self.position + size
-        return self.piece[start : self.position]
+        content = self.piece[start : self.position]
+        self.allowed -= len(content)
+        if self.allowed < 0:
+            raise _Unsafe("far more data than its members declare")
+        return content
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
@@ -278,9 +279,9 @@ def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
         raise _Unsafe(f"the unsafe path '{member.name}'")
     if not (member.isfile() or member.isdir()):
         raise _Unsafe(f"'{member.name}', a link or a device")
-    limit = MAX_EXAMPLES_BYTES if path.suffix == ".json" else MAX_AUDIO_BYTES
-    if member.size > limit:
-        raise _Unsafe(f"'{member.name}' of {member.size} bytes, far more than it needs")
+    limit = MAX_EXAMPLES_BYTES if path.name == EXAMPLES else MAX_AUDIO_BYTES
+    if not 0 <= member.size <= limit:
+        raise _Unsafe(f"'{member.name}' of {member.size} bytes, a size that it cannot have")
 
 
 def write_archive(path: Path, split: str, records: dict[str, dict], audio: Iterable[tuple[str, bytes]]) -> None:
@@ -297,15 +298,14 @@ def write_archive(path: Path, split: str, records: dict[str, dict], audio: Itera
     audio : iterable of (str, bytes)
         File names such as ``bass_electronic_018-022-100.ogg`` and their content; one at a time is held in memory.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
             _add_member(archive, f"nsynth-{split}/{EXAMPLES}", json.dumps(records, indent=1).encode())
             for name, content in audio:
                 _add_member(archive, f"nsynth-{split}/audio/{name}", content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_whole(path, write)
 
 
 def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:

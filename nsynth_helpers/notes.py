@@ -26,7 +26,8 @@ OFFICIAL_FAMILY_NOTES = {
 }
 NOTE_STR = re.compile(
     rf"(?P<instrument>(?P<family>{'|'.join(OFFICIAL_FAMILIES)})_(?P<source>{'|'.join(SOURCES)})_\d{{3}})"
-    r"-(?P<pitch>\d{3})-(?P<velocity>\d{3})"
+    r"-(?P<pitch>\d{3})-(?P<velocity>\d{3})",
+    re.ASCII,
 )
 # What examples.json may state a second time about a note, and the column that it must agree with.
 RECORD_FIELDS = {
@@ -116,7 +117,7 @@ def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
     """
     try:
         records = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{origin} is not valid JSON ({error}); fetch or unpack it again.") from None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
         raise InputError(f"{origin} is not an object of note records; fetch or unpack it again.")
@@ -133,7 +134,10 @@ def _row(note_str: str, record: dict, origin) -> dict:
                 f"{origin} says {field} {record[field]!r} for {note_str}, whose name says {row[column]!r}; "
                 "correct the record or fetch the file again."
             )
-    return row | {"qualities": ",".join(record.get("qualities_str", ()))}
+    qualities = record.get("qualities_str", [])
+    if not isinstance(qualities, list) or not all(isinstance(quality, str) for quality in qualities):
+        raise InputError(f"{origin} gives {note_str} qualities_str {qualities!r}, not a list of words; correct it.")
+    return row | {"qualities": ",".join(qualities)}
 
 
 def keep_families(notes: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -103,7 +104,9 @@ CHOICES = {
     "NSYNTH_DEVICE": ("auto", "cpu", "cuda", "mps"),
     "NSYNTH_PRECISION": ("32-true", "16-mixed", "bf16-mixed"),
 }
-SMALLEST = {"NSYNTH_SEED": 0, "NSYNTH_WORKERS": 0}
+# A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s.
+RANGES = {"NSYNTH_SEED": (0, 2**32 - 1), "NSYNTH_WORKERS": (0, 256), "NSYNTH_SECONDS": (0.01, 4)}
+WRITTEN = ("NSYNTH_CACHE", "NSYNTH_RUNS", "NSYNTH_FIGURES", "NSYNTH_REPORT")
 TRUTH = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
@@ -121,7 +124,7 @@ def _parse(variable: str, text: str, default):
     if isinstance(default, (int, float)):
         return _parse_number(variable, text, type(default))
     if isinstance(default, Path):
-        return _from_root(Path(text))
+        return _parse_folder(variable, text)
     if variable in CHOICES and text not in CHOICES[variable]:
         raise InputError(f"{variable} is '{text}'; set it to one of {', '.join(CHOICES[variable])}.")
     if variable == "NSYNTH_DATA" and text != MINI and not _from_root(Path(text)).is_dir():
@@ -134,13 +137,26 @@ def _parse(variable: str, text: str, default):
 def _parse_number(variable: str, text: str, kind: type):
     """Read a whole or a decimal number that is in range."""
     word = "a whole number" if kind is int else "a number"
-    smallest = SMALLEST.get(variable)
-    bound = f"of at least {smallest}" if smallest is not None else "above 0"
     try:
         number = kind(text)
     except ValueError:
-        number = None
-    too_small = number is not None and (number < smallest if smallest is not None else not 0 < number < float("inf"))
-    if number is None or too_small:
-        raise InputError(f"{variable} is '{text}'; set it to {word} {bound}.")
+        number = math.nan
+    if variable in RANGES:
+        low, high = RANGES[variable]
+        fits, bounds = low <= number <= high, f"from {low} to {high}"
+    else:
+        fits, bounds = 0 < number < math.inf, "above 0"
+    if not fits:
+        raise InputError(f"{variable} is '{text}'; set it to {word} {bounds}.")
     return number
+
+
+def _parse_folder(variable: str, text: str) -> Path:
+    """Take a folder that exists or can be made."""
+    folder = _from_root(Path(text))
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        raise InputError(f"{variable} is '{text}', but {existing} is a file; set it to a folder.")
+    if variable in WRITTEN and not os.access(existing, os.W_OK):
+        raise InputError(f"{variable} is '{text}', but {existing} cannot be written to; set it to a folder of yours.")
+    return folder

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import struct
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 from filelock import FileLock
 from tqdm.auto import tqdm
 
 from nsynth_helpers.archives import AudioFile, NoteStream, SplitSource, content_digest, find_split, fingerprint
-from nsynth_helpers.notes import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples, parse_note_str
+from nsynth_helpers.decoding import decode_all
+from nsynth_helpers.files import explain_full_disk, write_json
+from nsynth_helpers.notes import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
 from nsynth_helpers.settings import InputError, Settings
 
 WAVEFORMS, NOTES, RECORD, JOURNAL = "waveforms.int16", "notes.parquet", "cache.json", "decoded.txt"
 HASH_CHUNK = 1 << 22
+LINE_BUFFERED = 1
+KEPT = "the notes decoded so far are kept (NSYNTH_CACHE may name a folder on a larger disk)"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def load_split(settings: Settings, split: str, **options) -> CachedSplit:
     """
     source = find_split(settings.data_folder, split)
     folder = cache_folder(settings, source)
-    with _locked(folder):
+    with explain_full_disk(folder.parent, KEPT), _locked(folder):
         if options.get("rebuild") or not (folder / RECORD).exists():
             prepare(source, folder, settings.seconds, workers=settings.workers, **options)
         return _open(source, folder)
@@ -128,7 +127,8 @@ def prepare(
     seconds : float
         Seconds of each note that are kept.
     workers : int
-        Decoding threads; 0 takes one for each core. At most one note in flight for each.
+        Decoding threads; 0 takes one for each core. Each has one note in hand at a time. From a ``.tar.gz`` one
+        thread decodes beside the one that decompresses, whatever the number.
     skip_bad : bool
         Leave bad notes out, and list them, instead of stopping at the first.
     rebuild : bool
@@ -145,80 +145,12 @@ def prepare(
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
     identity = {"source": str(source.path.resolve()), "fingerprint": fingerprint(source), "seconds": seconds}
-    try:
+    with explain_full_disk(folder.parent, KEPT):
         build = _Build(partial, identity, round(seconds * SAMPLE_RATE), skip_bad)
         stream = NoteStream(source)
         with build:
             build.decode(stream, workers or os.cpu_count() or 1, _progress_bar(source, stream))
         build.finish(parse_examples(stream.examples, stream.examples_name), stream, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"The disk of {folder.parent} is full; free some space or set NSYNTH_CACHE to a larger disk, and run the "
-            "same command again: the notes decoded so far are kept."
-        ) from None
-
-
-def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
-    """Decode the first samples of one note.
-
-    Parameters
-    ----------
-    audio : AudioFile
-        A wav, flac or ogg file.
-    samples : int
-        How many samples are needed.
-
-    Returns
-    -------
-    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz
-
-    Raises
-    ------
-    InputError
-        If the name does not parse, or the file is missing, unreadable, truncated, too short, not mono or not at 16 kHz.
-    """
-    parse_note_str(audio.note_str)
-    try:
-        _refuse_cut_wav(audio)
-        with soundfile.SoundFile(audio.content) as file:
-            _refuse_wrong_format(audio, file, samples)
-            waveform = file.read(samples, dtype="int16")
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{audio.name} cannot be read as audio ({error}); replace it or pass --skip-bad.") from None
-    if len(waveform) < samples:
-        raise InputError(
-            f"{audio.name} is truncated: {len(waveform)} of {samples} samples; replace it or pass --skip-bad."
-        )
-    return waveform
-
-
-def _refuse_wrong_format(audio: AudioFile, file: soundfile.SoundFile, samples: int) -> None:
-    if file.samplerate != SAMPLE_RATE:
-        raise InputError(
-            f"{audio.name} has a sample rate of {file.samplerate} Hz, not {SAMPLE_RATE}; resample it or pass --skip-bad."
-        )
-    if file.channels != 1:
-        raise InputError(f"{audio.name} has {file.channels} channels, not one; mix it to mono or pass --skip-bad.")
-    if file.frames < samples:
-        raise InputError(
-            f"{audio.name} is too short: {file.frames / SAMPLE_RATE:g} s of {samples / SAMPLE_RATE:g} s; "
-            "set NSYNTH_SECONDS lower, replace the file or pass --skip-bad."
-        )
-
-
-def _refuse_cut_wav(audio: AudioFile) -> None:
-    """libsndfile reads a cut WAV file as if it ended there; the size in its header tells the truth."""
-    if not audio.name.endswith(".wav"):
-        return
-    if isinstance(audio.content, Path):
-        with audio.content.open("rb") as file:
-            head, size = file.read(8), os.fstat(file.fileno()).st_size
-    else:
-        head, size = bytes(audio.content.getbuffer()[:8]), audio.content.getbuffer().nbytes
-    if head[:4] == b"RIFF" and len(head) == 8 and size < struct.unpack("<I", head[4:])[0] + 8:
-        raise InputError(f"{audio.name} is truncated: its header promises more bytes; replace it or pass --skip-bad.")
 
 
 @dataclass
@@ -234,21 +166,24 @@ class _Build:
 
     def __post_init__(self):
         record = self.folder / RECORD
-        if not record.exists() or json.loads(record.read_text()) != self.identity:
+        # A build killed in its last moments has a record that says more; what identifies it is in there.
+        if not record.exists() or not self.identity.items() <= json.loads(record.read_text()).items():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            _write_atomically(record, json.dumps(self.identity))
+            write_json(record, self.identity)
         self.hash = hashlib.sha256()
 
     def __enter__(self):
         self._cut_to_whole_rows()
         self.rows = (self.folder / WAVEFORMS).open("ab")
-        self.journal = (self.folder / JOURNAL).open("a")
+        self.journal = (self.folder / JOURNAL).open("a", buffering=LINE_BUFFERED)
         return self
 
     def __exit__(self, *_):
-        self.rows.close()
-        self.journal.close()
+        try:
+            self.rows.close()
+        finally:
+            self.journal.close()
 
     def _cut_to_whole_rows(self) -> None:
         """Take up what an interrupted build left: as many rows as both files hold whole."""
@@ -265,34 +200,35 @@ class _Build:
                 self.hash.update(chunk)
 
     def decode(self, stream: NoteStream, workers: int, progress: tqdm) -> None:
-        """Decode what is not decoded yet, in the stream's order, with one note in flight for each worker."""
-        known, met = set(self.done), set()
-        in_flight: deque[tuple[str, Future]] = deque()
-        with ThreadPoolExecutor(workers) as pool, progress:
-            for audio in stream:
-                if audio.note_str in met:
-                    raise InputError(f"{audio.name} occurs twice in {stream.source.path}; remove one of the two.")
-                met.add(audio.note_str)
-                progress.update()
-                if audio.note_str not in known:
-                    in_flight.append((audio.note_str, pool.submit(read_waveform, audio, self.samples)))
-                if len(in_flight) >= workers:
-                    self._append(*in_flight.popleft())
-            while in_flight:
-                self._append(*in_flight.popleft())
+        """Decode what is not decoded yet, in the stream's order; each worker has one note in hand."""
+        with progress:
+            files = self._not_decoded_yet(stream, progress)
+            for names, waveforms in decode_all(files, stream.source, workers, self.samples):
+                self._append(names, waveforms)
 
-    def _append(self, note_str: str, waveform: Future) -> None:
-        try:
-            content = waveform.result().tobytes()
-        except InputError as error:
-            if not self.skip_bad:
-                raise
-            self.skipped[note_str] = str(error)
-            return
-        self.rows.write(content)
-        self.journal.write(note_str + "\n")
-        self.hash.update(content)
-        self.done.append(note_str)
+    def _not_decoded_yet(self, stream: NoteStream, progress: tqdm) -> Iterator[AudioFile]:
+        known, met = set(self.done), set()
+        for audio in stream:
+            if audio.note_str in met:
+                raise InputError(f"{audio.name} occurs twice in {stream.source.path}; remove one of the two.")
+            met.add(audio.note_str)
+            progress.update()
+            if audio.note_str not in known:
+                yield audio
+
+    def _append(self, names: list[str], waveforms: list[np.ndarray | InputError]) -> None:
+        for note_str, waveform in zip(names, waveforms, strict=True):
+            if isinstance(waveform, InputError):
+                if not self.skip_bad:
+                    raise waveform
+                self.skipped[note_str] = str(waveform)
+            else:
+                content = waveform.tobytes()
+                self.rows.write(content)
+                self.rows.flush()
+                self.journal.write(note_str + "\n")
+                self.hash.update(content)
+                self.done.append(note_str)
 
     def finish(self, examples: pd.DataFrame, stream: NoteStream, folder: Path) -> None:
         """Compare audio with ``examples.json``, write the table beside the waveforms, and give the cache its name."""
@@ -308,9 +244,9 @@ class _Build:
             "digest": self.hash.hexdigest(),
             "skipped": list(self.skipped.values()),
         }
-        _write_atomically(self.folder / RECORD, json.dumps(record, indent=1))
-        (self.folder / JOURNAL).unlink()
+        write_json(self.folder / RECORD, record)
         self.folder.replace(folder)
+        (folder / JOURNAL).unlink(missing_ok=True)
 
     def _compare(self, listed: set[str], stream: NoteStream) -> None:
         decoded = set(self.done) | set(self.skipped)
@@ -340,22 +276,34 @@ class _Build:
                 file.write(rows[row].tobytes())
                 self.hash.update(rows[row].tobytes())
         self.done = [self.done[row] for row in kept]
+        # Without the journal, which has other rows, a build killed here starts anew instead of mixing notes up.
+        (self.folder / JOURNAL).unlink()
         (self.folder / "kept").replace(path)
 
 
 def _open(source: SplitSource, folder: Path) -> CachedSplit:
-    record = json.loads((folder / RECORD).read_text())
-    if record["fingerprint"] != fingerprint(source):
-        # Only its time may have changed, as in a fresh checkout; then the bytes are still the same.
-        if record["content"] is None or record["content"] != content_digest(source.path):
-            raise InputError(
-                f"{source.path} has changed since its cache {folder} was made; "
-                "run prepare again with --rebuild, or delete that folder."
-            )
-        _write_atomically(folder / RECORD, json.dumps(record | {"fingerprint": fingerprint(source)}, indent=1))
-    waveforms = np.memmap(folder / WAVEFORMS, dtype=np.int16, mode="r", shape=tuple(record["shape"]))
-    notes = pd.read_parquet(folder / NOTES)
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        waveforms = np.memmap(folder / WAVEFORMS, dtype=np.int16, mode="r", shape=tuple(record["shape"]))
+        notes = pd.read_parquet(folder / NOTES)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The cache {folder} is damaged ({error}); run prepare again with --rebuild, or delete that folder."
+        ) from None
+    _refuse_changed(source, folder, record)
     return CachedSplit(source.split, notes, waveforms, record["digest"], tuple(record["skipped"]))
+
+
+def _refuse_changed(source: SplitSource, folder: Path, record: dict) -> None:
+    if record["fingerprint"] == fingerprint(source):
+        return
+    # Only its time may have changed, as in a fresh checkout; then the bytes are still the same.
+    if record["content"] is None or record["content"] != content_digest(source.path):
+        raise InputError(
+            f"{source.path} has changed since its cache {folder} was made; "
+            "run prepare again with --rebuild, or delete that folder."
+        )
+    write_json(folder / RECORD, record | {"fingerprint": fingerprint(source)})
 
 
 def _locked(folder: Path) -> FileLock:
@@ -369,9 +317,3 @@ def _progress_bar(source: SplitSource, stream: NoteStream) -> tqdm:
     if source.path.name.endswith(".jsonwav.tar.gz"):
         total = OFFICIAL_NOTES[source.split]
     return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

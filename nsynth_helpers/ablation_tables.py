@@ -1,0 +1,291 @@
+"""Tables of the grid of ablations: means over seeds, differences from the 2018 networks, and what is still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from nsynth_helpers.ablations import GRID, KEY, Cell, cells
+from nsynth_helpers.sentences import excludes_zero, percent, points
+from nsynth_helpers.settings import InputError
+from nsynth_helpers.statistics import Difference, detectable_mean_difference, mean_difference
+
+ROW = ["data", "group", "change", "epochs"]
+FEWEST_SEEDS = 2
+
+
+def baseline_of(change: str) -> str:
+    """The 2018 network that a change starts from.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    return "2018 BLSTM" if "BLSTM" in change else "2018 LSTM"
+
+
+def over_seeds(results: pd.DataFrame, data: str, change: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
+    """One value a seed of a row of the grid, in the order of the seeds; empty where nothing is trained yet.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        What `ablations.read_results` returns.
+    data, change : str
+        The data's name and the row's.
+    epochs : int
+        Epochs of the row: a 2018 network is trained for several numbers of them.
+    column : str
+        Which of the columns.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    rows = results[(results["data"] == data) & (results["change"] == change) & (results["epochs"] == epochs)]
+    if rows.empty:
+        return pd.Series(dtype=float)
+    return rows.drop_duplicates("seed").set_index("seed")[column].astype(float).dropna().sort_index()
+
+
+def compare_seeds(a: pd.Series, b: pd.Series, confidence: float = 0.95) -> tuple[Difference, float]:
+    """Mean of a minus mean of b over seeds (Welch), and the difference that so many seeds could have detected.
+
+    Raises
+    ------
+    InputError
+        If one of them has fewer than two seeds.
+
+    Notes
+    -----
+    Not paired by seed: the same seed gives two different networks no common fate. Used in: 05_ablations.
+    """
+    difference = mean_difference(a, b, confidence=confidence)
+    deviation = float(np.sqrt((a.var() + b.var()) / 2))
+    return difference, detectable_mean_difference(deviation, min(len(a), len(b)), alpha=1 - confidence)
+
+
+def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of each row of the grid, in the grid's order.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        What `ablations.read_results` returns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``data, group, change, epochs, seeds``, ``mean`` and ``deviation`` of the test accuracy (fractions; NaN
+        deviation for one seed), mean ``train_accuracy``, ``parameters`` and ``seconds`` of training.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    columns = [*ROW, "seeds", "mean", "deviation", "train_accuracy", "parameters", "seconds"]
+    if results.empty:
+        return pd.DataFrame(columns=columns)
+    table = results.groupby(ROW, as_index=False, sort=False).agg(
+        seeds=("seed", "nunique"),
+        mean=("test_accuracy", "mean"),
+        deviation=("test_accuracy", "std"),
+        train_accuracy=("train_accuracy", "mean"),
+        parameters=("parameters", "first"),
+        seconds=("seconds", "mean"),
+    )
+    order = {(change.group, change.name): place for place, change in enumerate(GRID)}
+    places = [order.get((row.group, row.change), len(order)) for row in table.itertuples()]
+    return table.assign(place=places).sort_values(["place", "data"], kind="stable", ignore_index=True)[columns]
+
+
+def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Test accuracy of each row minus that of its 2018 network with the same data and epochs.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        What `ablations.read_results` returns.
+    confidence : float
+        Of the intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``data, group, change, epochs, baseline, seeds, difference, low, high, detectable`` (fractions), without the
+        2018 networks themselves; NaN where a side has fewer than two seeds.
+
+    Notes
+    -----
+    Welch's interval by `compare_seeds`. Used in: 05_ablations.
+    """
+    rows = []
+    for row in summarise_seeds(results).itertuples():
+        baseline = baseline_of(row.change)
+        if row.change == baseline:
+            continue
+        values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.change, baseline))
+        difference = low = high = detectable = np.nan
+        if min(len(values), len(others)) >= FEWEST_SEEDS:
+            found, detectable = compare_seeds(values, others, confidence)
+            difference, low, high = found.estimate, found.low, found.high
+        elif len(values) and len(others):
+            difference = values.mean() - others.mean()
+        rows.append((*row[1:5], baseline, len(values), difference, low, high, detectable))
+    columns = [*ROW, "baseline", "seeds", "difference", "low", "high", "detectable"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def grid_progress(results: pd.DataFrame, grid: Sequence[Cell] | None = None) -> pd.DataFrame:
+    """How many trainings of the grid are in the table, by row and data, and how many seeds are still missing.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        What `ablations.read_results` returns.
+    grid : sequence of Cell, optional
+        The grid; the whole one by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``data, group, change, epochs, trainings, done, missing``, in the grid's order.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    grid = cells() if grid is None else grid
+    if not grid:
+        raise InputError("The grid has no cells; name at least one change, seed and data.")
+    done = {tuple(record) for record in results[KEY].itertuples(index=False)}
+    wanted = pd.DataFrame([cell.key for cell in grid])
+    wanted["done"] = [tuple(cell.key.values()) in done for cell in grid]
+    table = wanted.groupby(ROW, as_index=False, sort=False).agg(trainings=("seed", "size"), done=("done", "sum"))
+    return table.assign(missing=table["trainings"] - table["done"])
+
+
+def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core") -> pd.DataFrame:
+    """The rows of one group as text, one column for each data set: mean ± standard deviation, and seeds.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        What `summarise_seeds` returns.
+    data : sequence of str
+        Names of the columns; a row that is not trained yet holds a dash.
+    group : str
+        Which rows.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    order = [change.name for change in GRID if change.group == group]
+    table = pd.DataFrame("–", index=pd.Index(order, name="change"), columns=list(data))
+    for row in summary[summary["group"] == group].itertuples():
+        deviation = "" if np.isnan(row.deviation) else f" ± {percent(row.deviation)}"
+        table.loc[row.change, row.data] = f"{percent(row.mean)}{deviation} ({row.seeds} seeds)"
+    return table
+
+
+def describe_differences(differences: pd.DataFrame, data: str) -> str:
+    """Say which changes are better or worse than the 2018 networks beyond their intervals, and what was detectable.
+
+    Parameters
+    ----------
+    differences : pandas.DataFrame
+        What `differences_from_baseline` returns.
+    data : str
+        Which data.
+
+    Returns
+    -------
+    str
+        Two or three sentences.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    rows = differences[(differences["data"] == data) & differences["low"].notna()]
+    if rows.empty:
+        return f"On {data} no change has two seeds and a baseline yet: run `make ablations`."
+    better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
+    same = len(rows) - len(better) - len(worse)
+    return (
+        f"On {data} the grid has {len(rows)} changes with an interval. Better than their 2018 network: "
+        f"{_listed(better)}. Worse: {_listed(worse)}. The other {same} cannot be told from it. Half of the changes "
+        f"would have shown a difference of {100 * rows['detectable'].median():.1f} points or less, and of so many 95 % "
+        f"intervals about "
+        f"{0.05 * len(rows):.1f} miss zero by chance."
+    )
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    names = [row.change if row.group == "core" else f"{row.group} {row.change}" for row in rows.itertuples()]
+    return "; ".join(names) or "none"
+
+
+def describe_difference(differences: pd.DataFrame, data: str, change: str) -> str:
+    """Say what one change gains or loses, and whether its interval leaves out zero.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    rows = differences[(differences["data"] == data) & (differences["change"] == change)].dropna(subset="low")
+    if rows.empty:
+        return f"{change} on {data}: not measured yet, run `make ablations`."
+    row = rows.iloc[0]
+    sure = "beyond its interval" if excludes_zero(row["low"], row["high"]) else "which may be none"
+    return (
+        f"{change} on {data}: {points(row['difference'])} against the {row['baseline']} after {row['epochs']} epochs, "
+        f"{sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
+    )
+
+
+def describe_detectable(differences: pd.DataFrame) -> str:
+    """Say how small a difference the rows of each data set could have shown.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    rows = differences.dropna(subset="detectable")
+    if rows.empty:
+        return "Not known yet, for no row has two seeds and a baseline: run `make ablations`."
+    parts = [
+        f"from {100 * sizes.min():.1f} to {100 * sizes.max():.1f} points on {data} (median {100 * sizes.median():.1f})"
+        for data, sizes in rows.groupby("data")["detectable"]
+    ]
+    return f"The smallest difference that a row could have shown goes {', and '.join(parts)}."
+
+
+def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
+    """Say in how many of the rows that both data sets have the difference points the same way.
+
+    Parameters
+    ----------
+    differences : pandas.DataFrame
+        What `differences_from_baseline` returns.
+    a, b : str
+        The data sets.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    sides = [differences[differences["data"] == data].dropna(subset="low") for data in (a, b)]
+    both = pd.merge(*sides, on=["change", "epochs"])
+    if both.empty:
+        return f"No row is measured on both {a} and {b} yet: run `make ablations`."
+    same = both["difference_x"] * both["difference_y"] > 0
+    apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
+    contradictions = "; ".join(both.loc[apart, "change"]) or "none"
+    return (
+        f"In {same.sum()} of the {len(both)} rows that were trained on both {a} and {b}, the difference from the 2018 "
+        f"network points the same way. Rows whose two intervals contradict each other: {contradictions}."
+    )

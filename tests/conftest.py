@@ -1,0 +1,93 @@
+"""Tiny splits of made-up notes, in the official layout, for tests that must not wait for real ones."""
+
+import io
+import json
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from nsynth_helpers.archives import SplitSource
+from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
+
+SECONDS = 0.05
+NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
+FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
+
+
+def waveform_of(note_str: str, seconds: float = SECONDS) -> np.ndarray:
+    """A sound that depends on the note's name alone."""
+    rng = np.random.default_rng(zlib.crc32(note_str.encode()))
+    return rng.integers(-20_000, 20_000, round(seconds * SAMPLE_RATE), dtype=np.int16)
+
+
+def audio_of(note_str: str, suffix: str = ".wav", rate: int = SAMPLE_RATE, channels: int = 1, seconds=SECONDS) -> bytes:
+    """The note as a file."""
+    file = io.BytesIO()
+    waveform = waveform_of(note_str, seconds)
+    soundfile.write(file, np.stack([waveform] * channels, axis=1), rate, format=FORMATS[suffix])
+    return file.getvalue()
+
+
+def record_of(note_str: str) -> dict:
+    """The note's entry in ``examples.json``, as the official ones are."""
+    instrument, pitch, velocity = note_str.split("-")
+    family, source, _ = instrument.rsplit("_", 2)
+    return {
+        "note": 1,
+        "note_str": note_str,
+        "instrument_str": instrument,
+        "pitch": int(pitch),
+        "velocity": int(velocity),
+        "sample_rate": SAMPLE_RATE,
+        "qualities_str": ["bright"],
+        "instrument_family_str": family,
+        "instrument_source_str": source,
+    }
+
+
+def write_tar(path: Path, members, mode: str = "w:gz") -> Path:
+    """Write (name, bytes) or ready-made ``tarfile.TarInfo`` members."""
+    with tarfile.open(path, mode) as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+            else:
+                name, content = member
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """Make ``nsynth-<split>/`` with its audio and ``examples.json``."""
+
+    def make(split="test", note_strs=NOTE_STRS, suffix=".wav", root=tmp_path) -> SplitSource:
+        folder = root / f"nsynth-{split}"
+        (folder / "audio").mkdir(parents=True)
+        (folder / "examples.json").write_text(json.dumps({note_str: record_of(note_str) for note_str in note_strs}))
+        for note_str in note_strs:
+            (folder / "audio" / f"{note_str}{suffix}").write_bytes(audio_of(note_str, suffix))
+        return SplitSource(split, folder)
+
+    return make
+
+
+@pytest.fixture
+def make_archive(tmp_path):
+    """Make the archive of a split; ``examples_last`` is how tar packs a folder whose audio comes first."""
+
+    def make(split="test", note_strs=NOTE_STRS, suffix=".wav", examples_last=False, packed=True, root=tmp_path):
+        records = json.dumps({note_str: record_of(note_str) for note_str in note_strs}).encode()
+        audio = [(f"nsynth-{split}/audio/{note_str}{suffix}", audio_of(note_str, suffix)) for note_str in note_strs]
+        examples = [(f"nsynth-{split}/examples.json", records)]
+        name = f"nsynth-{split}.jsonwav.tar.gz" if packed else f"nsynth-{split}.tar"
+        members = audio + examples if examples_last else examples + audio
+        return SplitSource(split, write_tar(root / name, members, "w:gz" if packed else "w"))
+
+    return make
