@@ -261,7 +261,7 @@ def _duplicates(levels: pd.DataFrame) -> pd.DataFrame:
 def _against_official(split: str, notes: int, counts: pd.DataFrame) -> str:
     official = OFFICIAL_NOTES[split]
     if notes != official:
-        return f"a part of the official {official:,}" if notes < official else f"more than the official {official:,}"
+        return f"official NSynth has {official:,}"
     differing = counts[(counts["notes"] != counts["official"]).fillna(False)]
     if differing.empty:
         return f"complete: the official {official:,}"

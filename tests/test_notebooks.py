@@ -17,12 +17,13 @@ PASSING = re.compile(r"0x[0-9a-f]{6,16}|\b[0-9a-f]{32}\b|\b\d+(?:\.\d+)? ?(?:ms|
 
 
 def shown(cell) -> list[str]:
-    """What a cell shows, without what goes to stderr."""
-    outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    for output in outputs:
+    """What a cell shows, without what goes to stderr; the pieces in which a stream happens to arrive are one text."""
+    streams = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+    others = [output for output in cell.outputs if output.output_type != "stream"]
+    for output in others:
         output.pop("execution_count", None)
         output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    return [PASSING.sub("~", json.dumps(output, sort_keys=True)) for output in outputs]
+    return [PASSING.sub("~", text) for text in (streams, *(json.dumps(output, sort_keys=True) for output in others))]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -116,7 +116,7 @@ def test_counts_stand_beside_the_official_ones(waveforms):
     assert counts.loc[("train", "synth_lead")].tolist() == [1, 5_501]
     assert counts.loc[("test", "flute")].tolist() == [1, 180]
     detail = report.summary().set_index(["fact", "split"])["detail"]
-    assert detail["notes", "test"] == "a part of the official 4,096"
+    assert detail["notes", "test"] == "official NSynth has 4,096"
     assert report.sources.loc[("test", "bass"), "acoustic"] == 2
 
 
