@@ -68,7 +68,7 @@ def compare_seeds(a: pd.Series, b: pd.Series, confidence: float = 0.95) -> tuple
 
 
 def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds of each row of the grid, in the grid's order.
+    """Mean and standard deviation over seeds of each row of the grid, by data and in the grid's order.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     )
     order = {(change.group, change.name): place for place, change in enumerate(GRID)}
     places = [order.get((row.group, row.change), len(order)) for row in table.itertuples()]
-    return table.assign(place=places).sort_values(["place", "data"], kind="stable", ignore_index=True)[columns]
+    return table.assign(place=places).sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
 
 
 def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -187,7 +187,9 @@ def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core"
     table = pd.DataFrame("–", index=pd.Index(order, name="change"), columns=list(data))
     for row in summary[summary["group"] == group].itertuples():
         deviation = "" if np.isnan(row.deviation) else f" ± {percent(row.deviation)}"
-        table.loc[row.change, row.data] = f"{percent(row.mean)}{deviation} ({row.seeds} seeds)"
+        table.loc[row.change, row.data] = (
+            f"{percent(row.mean)}{deviation} ({row.seeds} seed{'' if row.seeds == 1 else 's'})"
+        )
     return table
 
 

@@ -334,7 +334,8 @@ def _judge_network(run: Run, splits: Mapping[str, CachedSplit], settings: Settin
             ("valid_best", "valid", "best"),
         )
     }
-    trained_on = f"{run.record['data']['name']}, {run.config.epochs} epochs"
+    epochs = run.config.epochs
+    trained_on = f"{run.record['data']['name']}, {epochs} epoch{'' if epochs == 1 else 's'}"
     return NetworkEvidence(trained_on, run.history, test_reversed=judge(backwards), **judged)
 
 

@@ -156,21 +156,23 @@ class ConvNet(nn.Module):
 
     Parameters
     ----------
-    channels : tuple of int
-        Channels of the convolutions.
+    channels, strides : tuple of int
+        Channels and strides of the convolutions; the first looks at 64 samples (4 ms) every 16.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 128, 192)):
+    def __init__(
+        self, channels: tuple[int, ...] = (32, 64, 128, 128, 192), strides: tuple[int, ...] = (16, 4, 4, 2, 2)
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         kernels = (64, *([8] * (len(channels) - 1)))
-        for inputs, outputs, kernel in zip((1, *channels[:-1]), channels, kernels, strict=True):
+        for inputs, outputs, kernel, stride in zip((1, *channels[:-1]), channels, kernels, strides, strict=True):
             layers += [
-                nn.Conv1d(inputs, outputs, kernel, stride=4, padding=kernel // 2),
+                nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
                 nn.BatchNorm1d(outputs),
                 nn.ReLU(),
             ]

@@ -207,7 +207,8 @@ class EpochProgress(lightning.Callback):
             desc=f"{module.config.network}, {trainer.max_epochs} epochs",
             unit="batch",
             leave=False,
-            disable=None if trainer.is_global_zero else True,
+            # Left out elsewhere, so that TQDM_DISABLE has its say.
+            **({} if trainer.is_global_zero else {"disable": True}),
         )
 
     def on_train_batch_end(self, *_) -> None:

@@ -102,8 +102,8 @@ def _biggest(evidence: Evidence, data: str) -> Measurement | None:
         "LSTM cells": _gain(evidence, data, "plain RNN", MINOR_EPOCHS),
         "tanh": -_gain(evidence, data, "tanh", MINOR_EPOCHS),
     }
-    rivals = {name: other for name, other in rivals.items() if len(other) >= FEWEST_SEEDS}
-    if len(gain) < FEWEST_SEEDS or not rivals:
+    # Without one of its rivals, nothing can be called the biggest.
+    if min(map(len, (gain, *rivals.values()))) < FEWEST_SEEDS:
         return None
     findings = (Finding(f"Adam minus {name}", *compare_seeds(gain, other), A_GAIN) for name, other in rivals.items())
     return Measurement(BY_WEIGHT[data], _describe(evidence, data, "LSTM, SGD", CORE_EPOCHS), tuple(findings))

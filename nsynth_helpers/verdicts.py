@@ -146,18 +146,34 @@ def style_verdicts(table: pd.DataFrame) -> Styler:
     Used in: 05_ablations.
     """
     shown = table.rename(columns={"data": "decided on"}).set_index(["claim", "reading"])
-    wrapped = "white-space: normal; text-align: left; vertical-align: top"
+    styler = _wrapped(shown[["evidence", "decided on", "verdict"]], "verdicts", (15, 20, 44, 10, 11))
+    return styler.map(lambda verdict: f"background-color: {TINTS[verdict]}; color: black", subset=["verdict"])
+
+
+def style_counts(table: pd.DataFrame) -> Styler:
+    """What `count_verdicts` makes of the verdict table, with the claims in full.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    return _wrapped(count_verdicts(table), "counts", (60, 10, 10, 10, 10))
+
+
+def _wrapped(shown: pd.DataFrame, name: str, widths: tuple[int, ...]) -> Styler:
+    """A table for reading, with wrapped text and columns of these widths in percent, index levels first."""
+    styles = [
+        {"selector": "", "props": "table-layout: fixed; width: 100%"},
+        {"selector": "th, td", "props": "white-space: normal; text-align: left; vertical-align: top"},
+        {"selector": "th.row_heading", "props": "font-weight: normal"},
+    ]
+    # The first row of the head settles the widths of a fixed table: above the index it holds blank cells.
+    styles += [
+        {"selector": f"thead tr:first-child th:nth-child({place})", "props": f"width: {width}%"}
+        for place, width in enumerate(widths, start=1)
+    ]
     # With a fixed name the same table gives the same page.
-    styler = Styler(shown[["evidence", "decided on", "verdict"]], uuid="verdicts", cell_ids=False)
-    return styler.map(lambda verdict: f"background-color: {TINTS[verdict]}", subset=["verdict"]).set_table_styles(
-        [
-            {"selector": "th, td", "props": wrapped},
-            {"selector": "th.row_heading", "props": "font-weight: normal"},
-            {"selector": "th.level0", "props": "width: 16%"},
-            {"selector": "th.level1", "props": "width: 26%"},
-            {"selector": "td.col2", "props": "font-weight: bold; white-space: nowrap; color: black"},
-        ]
-    )
+    return Styler(shown, uuid=name, cell_ids=False).set_table_styles(styles)
 
 
 def judge_claim(claim: str, evidence: Evidence) -> list[Verdict]:

@@ -45,11 +45,12 @@ EMPTY = pd.DataFrame(columns=KEY)
 def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
     table = summarise_seeds(RESULTS)
     assert table["change"].tolist() == [
-        "2018 LSTM", "2018 BLSTM", "2018 BLSTM", "BLSTM, SGD", "2018 LSTM", "tanh", "1e-4", "of my own",
+        "2018 BLSTM", "2018 LSTM", "2018 BLSTM", "BLSTM, SGD", "2018 LSTM", "tanh", "1e-4", "of my own",
     ]  # fmt: skip
+    assert table["data"].tolist() == ["nsynth"] + 7 * ["nsynth-mini"]
     assert table["epochs"].tolist() == [20, 20, 20, 20, 10, 10, 10, 10]
-    assert table["seeds"].tolist() == [3, 2, 3, 1, 3, 3, 2, 2]
-    assert table.loc[0, ["mean", "deviation"]].tolist() == pytest.approx([0.62, 0.02])
+    assert table["seeds"].tolist() == [2, 3, 3, 1, 3, 3, 2, 2]
+    assert table.loc[1, ["mean", "deviation"]].tolist() == pytest.approx([0.62, 0.02])
     assert np.isnan(table.loc[3, "deviation"])
     assert summarise_seeds(EMPTY).empty
 
@@ -113,7 +114,7 @@ def test_core_rows_stand_side_by_side():
     table = side_by_side(summarise_seeds(RESULTS), ["nsynth-mini", "nsynth"])
     assert table.loc["2018 LSTM"].tolist() == ["62.0 % ± 2.0 % (3 seeds)", "–"]
     assert table.loc["2018 BLSTM", "nsynth"] == "35.0 % ± 7.1 % (2 seeds)"
-    assert table.loc["BLSTM, SGD", "nsynth-mini"] == "20.0 % (1 seeds)"
+    assert table.loc["BLSTM, SGD", "nsynth-mini"] == "20.0 % (1 seed)"
     assert (side_by_side(summarise_seeds(EMPTY), ["nsynth"]) == "–").all(axis=None)
 
 
