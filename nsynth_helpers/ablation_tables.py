@@ -167,6 +167,31 @@ def grid_progress(results: pd.DataFrame, grid: Sequence[Cell] | None = None) -> 
     return table.assign(missing=table["trainings"] - table["done"])
 
 
+def describe_missing(progress: pd.DataFrame, most: int = 8) -> str:
+    """Say which trainings the table lacks: row by row where they are few, else how many on which data.
+
+    Parameters
+    ----------
+    progress : pandas.DataFrame
+        What `grid_progress` returns.
+    most : int
+        How many rows to name at most.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    missing = progress[progress["missing"] > 0]
+    if missing.empty:
+        return "Nothing is missing."
+    if len(missing) <= most:
+        parts = [f"{row.change} on {row.data} ({row.missing} of {row.trainings})" for row in missing.itertuples()]
+    else:
+        counts = missing.groupby("data", sort=False)["missing"].sum()
+        parts = [f"{count} trainings on {data}" for data, count in counts.items()]
+    return f"Still missing: {'; '.join(parts)}. `make ablations` goes on with them."
+
+
 def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core") -> pd.DataFrame:
     """The rows of one group as text, one column for each data set: mean ± standard deviation, and seeds.
 

@@ -246,8 +246,8 @@ class NetworkEvidence:
 
     Attributes
     ----------
-    trained_on : str
-        The data, and the epochs.
+    train_data : str
+        The data that it was trained on.
     history : pandas.DataFrame
         `Run.history`.
     test, test_best, test_reversed : pandas.DataFrame
@@ -257,13 +257,24 @@ class NetworkEvidence:
         Judged valid notes of the last and the best model.
     """
 
-    trained_on: str
+    train_data: str
     history: pd.DataFrame
     test: pd.DataFrame
     test_best: pd.DataFrame
     test_reversed: pd.DataFrame
     valid: pd.DataFrame
     valid_best: pd.DataFrame
+
+    @property
+    def trained_on(self) -> str:
+        """The data and the epochs."""
+        epochs = len(self.history)
+        return f"{self.train_data}, {epochs} epoch{'' if epochs == 1 else 's'}"
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the lowest valid loss."""
+        return int(self.history.loc[self.history["valid_loss"].idxmin(), "epoch"])
 
 
 @dataclass(frozen=True)
@@ -286,6 +297,12 @@ class Evidence:
     data: str
     networks: Mapping[str, NetworkEvidence]
     train_instruments: frozenset[str]
+
+    def label(self, *names: str) -> str:
+        """The data in short; a network that was trained on other data says so."""
+        others = dict.fromkeys(self.networks[name].train_data for name in names)
+        others.pop(self.data, None)
+        return f"{self.data} (trained on {' and '.join(others)})" if others else self.data
 
     def on(self, *names: str) -> str:
         """The data and the training of some networks, for a sentence."""
@@ -334,9 +351,7 @@ def _judge_network(run: Run, splits: Mapping[str, CachedSplit], settings: Settin
             ("valid_best", "valid", "best"),
         )
     }
-    epochs = run.config.epochs
-    trained_on = f"{run.record['data']['name']}, {epochs} epoch{'' if epochs == 1 else 's'}"
-    return NetworkEvidence(trained_on, run.history, test_reversed=judge(backwards), **judged)
+    return NetworkEvidence(run.record["data"]["name"], run.history, test_reversed=judge(backwards), **judged)
 
 
 def compare_shares(

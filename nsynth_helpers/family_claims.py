@@ -103,7 +103,8 @@ def _confusions(evidence: Evidence, network: str) -> dict[tuple[str, str], pd.Da
     """The published confusion matrix of a network, then ours, each by its data, short and in full."""
     confusions, name = {(PUBLISHED, ON_PUBLISHED): published.confusion_matrix(network)}, NETWORK_NAMES[network]
     if evidence.has(name):
-        confusions[evidence.data, evidence.on(name)] = confusion_matrix(evidence.networks[name].test)
+        on = f"{evidence.on(name)}, notes taken as independent"
+        confusions[evidence.label(name), on] = confusion_matrix(evidence.networks[name].test)
     return confusions
 
 
@@ -190,7 +191,7 @@ def _backwards_as_bass(evidence: Evidence) -> Measurement | None:
         return None
     interval = Interval(*changes.loc[pair, ["difference", "low", "high"]], 0.95)
     finding = Finding("backwards minus forwards", interval, detectable_from_interval(interval), A_GAIN)
-    return Measurement(evidence.data, evidence.on("BLSTM"), (finding,))
+    return Measurement(evidence.label("BLSTM"), evidence.on("BLSTM"), (finding,))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -171,9 +171,9 @@ def _own_overfitting(evidence: Evidence, name: str) -> Measurement | None:
     if last["instrument"].nunique() < FEWEST_SEEDS:
         return None
     interval = clustered_t_interval(note_losses(last) - note_losses(best), last["instrument"])
-    lowest = network.history.loc[network.history["valid_loss"].idxmin(), "epoch"]
     on = f"{evidence.data}, {len(last):,} valid notes, one training on {network.trained_on}"
-    return Measurement(evidence.data, on, _overfits(interval, detectable_from_interval(interval), lowest))
+    findings = _overfits(interval, detectable_from_interval(interval), network.best_epoch)
+    return Measurement(evidence.label(name), on, findings)
 
 
 def _overfits(rise: Interval, detectable: float, lowest: float) -> tuple[Finding, Finding]:
@@ -188,7 +188,7 @@ def last_beats_best(claim: str, evidence: Evidence) -> list[Verdict]:
             claim,
             f"{name}, test accuracy of the last epoch minus that of the lowest valid loss",
             [*(_last_minus_best(evidence, data, f"2018 {name}") for data in BY_WEIGHT), _own_last(evidence, name)],
-            NO_GRID_OR_RUNS,
+            f"{NO_GRID_OR_RUNS} A training whose last epoch has the lowest valid loss does not count.",
         )
         for name in RECURRENT.values()
     ]
@@ -203,7 +203,8 @@ def _last_minus_best(evidence: Evidence, data: str, change: str) -> Measurement 
         over_seeds(evidence.ablations, data, change, CORE_EPOCHS, column)
         for column in ("test_accuracy", "best_test_accuracy")
     )
-    if len(last) < FEWEST_SEEDS:
+    # Where every seed's last epoch is its best one, the two rules name one model, and there is nothing to compare.
+    if len(last) < FEWEST_SEEDS or last.equals(best):
         return None
     detectable = detectable_mean_difference((last - best).std(), len(last), paired=True)
     finding = Finding("last minus best", mean_difference(last, best, paired=True), detectable, A_GAIN)
@@ -211,11 +212,11 @@ def _last_minus_best(evidence: Evidence, data: str, change: str) -> Measurement 
 
 
 def _own_last(evidence: Evidence, name: str) -> Measurement | None:
-    if not evidence.has(name):
+    if not evidence.has(name) or evidence.networks[name].best_epoch == len(evidence.networks[name].history):
         return None
     network = evidence.networks[name]
     finding = compare_on_same_notes("last minus best", network.test, network.test_best, A_GAIN)
-    return Measurement(evidence.data, evidence.on(name), (finding,))
+    return Measurement(evidence.label(name), evidence.on(name), (finding,))
 
 
 def _published_last(network: str) -> Finding:
@@ -233,7 +234,8 @@ def training_time(claim: str, evidence: Evidence) -> list[Verdict]:
     if evidence.has(*RECURRENT.values()):
         seconds = (evidence.networks[name].history["seconds"] for name in RECURRENT.values())
         trained_on = evidence.networks["LSTM"].trained_on
-        measured.append(_time_ratio(*seconds, evidence.data, f"our runs on {trained_on}, epoch by epoch"))
+        train_data = evidence.networks["LSTM"].train_data
+        measured.append(_time_ratio(*seconds, train_data, f"our runs on {trained_on}, epoch by epoch"))
     return [settle(claim, reading, measured, NO_GRID_OR_RUNS)]
 
 

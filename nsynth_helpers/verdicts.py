@@ -214,7 +214,7 @@ def _same_notes(evidence: Evidence) -> Measurement | None:
     resampled = clustered_difference(notes["correct_a"], notes["correct_b"], notes["instrument"])
     remark = f"With instruments resampled: {_remark(resampled, detectable_from_interval(resampled))}"
     finding = Finding("p =", certain(test.p_value), float("nan"), NOT_SIGNIFICANT, "p")
-    return Measurement(evidence.data, evidence.on(*RECURRENT.values()), (finding,), remark=remark)
+    return Measurement(evidence.label(*RECURRENT.values()), evidence.on(*RECURRENT.values()), (finding,), remark=remark)
 
 
 def _remark(interval: Interval, detectable: float) -> str:
@@ -258,7 +258,7 @@ def _known_minus_new(evidence: Evidence) -> Measurement | None:
     known, new = _accuracy_by_instrument(evidence)
     what = f"{len(known)} known minus {len(new)} new instruments"
     finding = Finding(what, *compare_seeds(known, new), A_GAIN)
-    return Measurement(evidence.data, evidence.on("LSTM"), (finding,))
+    return Measurement(evidence.label("LSTM"), evidence.on("LSTM"), (finding,))
 
 
 def recurrent_suits(claim: str, evidence: Evidence) -> list[Verdict]:
@@ -302,7 +302,7 @@ def _against_earlier(evidence: Evidence, earlier: str) -> Measurement | None:
     finding = compare_on_same_notes(
         f"LSTM minus {earlier}", evidence.networks["LSTM"].test, evidence.networks[earlier].test, A_GAIN
     )
-    return Measurement(evidence.data, evidence.on("LSTM", earlier), (finding,))
+    return Measurement(evidence.label("LSTM", earlier), evidence.on("LSTM", earlier), (finding,))
 
 
 # By words of the claim's text, so that no order of the claims is relied on.

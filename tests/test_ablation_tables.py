@@ -9,6 +9,7 @@ from nsynth_helpers.ablation_tables import (
     compare_seeds,
     describe_difference,
     describe_differences,
+    describe_missing,
     differences_from_baseline,
     grid_progress,
     over_seeds,
@@ -100,6 +101,9 @@ def test_progress_counts_what_the_grid_has_and_what_it_lacks():
     assert table["done"].tolist() == [3, 0, 0]
     assert table["missing"].tolist() == [0, 3, 3]
     assert grid_progress(EMPTY)["missing"].sum() == len(cells())
+    assert "tanh on nsynth (3 of 3); GRU on nsynth-mini (3 of 3)." in describe_missing(table)
+    assert "3 trainings on nsynth; 3 trainings on nsynth-mini." in describe_missing(table, most=1)
+    assert describe_missing(grid_progress(RESULTS, grid[:3])) == "Nothing is missing."
     with pytest.raises(InputError, match="no cells"):
         grid_progress(RESULTS, [])
 

@@ -79,7 +79,16 @@ def judged(correct, instruments: int = 10, sure: float = 3.0, taken_for: dict | 
     return judge(table)
 
 
-def network(test=0.5, best=None, backwards=None, valid=0.5, valid_best=None, losses=(2.0, 1.5, 1.4), seconds=10.0):
+def network(
+    test=0.5,
+    best=None,
+    backwards=None,
+    valid=0.5,
+    valid_best=None,
+    losses=(2.0, 1.4, 1.5),
+    seconds=10.0,
+    train_data=MINI_DATA,
+):
     """What a network of ours says; shares of right answers, or judged notes."""
     notes = {
         "test": test,
@@ -92,7 +101,7 @@ def network(test=0.5, best=None, backwards=None, valid=0.5, valid_best=None, los
     epochs = len(losses)
     history = pd.DataFrame({"epoch": range(1, epochs + 1), "valid_loss": losses})
     history["seconds"] = seconds + 0.01 * np.arange(epochs)
-    return NetworkEvidence(f"{MINI_DATA}, {epochs} epochs", history, **notes)
+    return NetworkEvidence(train_data, history, **notes)
 
 
 @pytest.fixture
@@ -276,6 +285,23 @@ def test_last_beats_best_by_a_run_of_ours(best, verdict):
     """0.5 against 0.5 on the same notes: no difference at all is not a gain."""
     row = reading("last model", "LSTM, test accuracy", evidence(networks={"LSTM": network(0.5, best=best)}))
     assert (row["verdict"], row["data"]) == (verdict, MINI_DATA)
+
+
+def test_a_last_epoch_that_is_the_best_one_proves_nothing():
+    given = evidence(
+        grid_rows(REAL_DATA, "2018 LSTM", CORE_EPOCHS, around(0.5)),  # here the best test accuracy equals the last
+        networks={"LSTM": network(0.5, losses=(2.0, 1.5, 1.4))},
+    )
+    row = reading("last model", "LSTM, test accuracy", given)
+    assert row["verdict"] == UNDECIDED
+    assert row["evidence"].startswith("Not measured yet")
+
+
+def test_a_network_that_was_trained_on_other_data_says_so():
+    given = evidence(networks={"LSTM": network(0.5, best=0.3, train_data="elsewhere")})
+    row = reading("last model", "LSTM, test accuracy", given)
+    assert row["data"] == f"{MINI_DATA} (trained on elsewhere)"
+    assert f"{MINI_DATA}, 200 test notes, one training each on elsewhere, 3 epochs" in row["evidence"]
 
 
 @pytest.mark.parametrize(
