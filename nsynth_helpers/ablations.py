@@ -20,7 +20,7 @@ from nsynth_helpers.files import write_json
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.notes import seen_in
 from nsynth_helpers.runs import Run, RunConfig, data_digests, describe_environment, write_table
-from nsynth_helpers.settings import Settings
+from nsynth_helpers.settings import Settings, progress_is_off
 from nsynth_helpers.training import fit
 from nsynth_helpers.waveforms import CachedSplit, load_splits
 
@@ -174,7 +174,9 @@ def run_grid(
         write_json(results.with_suffix(".environment.json"), describe_environment())
     # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown) as progress:
+    with tqdm(
+        total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown, disable=progress_is_off()
+    ) as progress:
         for cell, (row, folder) in _trained(todo, settings, real_folder, jobs):
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows))

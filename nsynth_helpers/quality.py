@@ -18,6 +18,7 @@ from nsynth_helpers.notes import (
     SOURCES,
     instrument_overlap,
 )
+from nsynth_helpers.settings import progress_is_off
 from nsynth_helpers.waveforms import CachedSplit
 
 FULL_SCALE = np.iinfo(np.int16).max
@@ -221,7 +222,8 @@ def _levels(cached: CachedSplit) -> pd.DataFrame:
 def _chunks(cached: CachedSplit) -> Iterator[np.ndarray]:
     notes, samples = cached.waveforms.shape
     step = max(1, CHUNK_BYTES // (2 * samples))
-    with tqdm(total=notes, unit="note", desc=f"checking {cached.split}", leave=False) as progress:
+    off = progress_is_off()
+    with tqdm(total=notes, unit="note", desc=f"checking {cached.split}", leave=False, disable=off) as progress:
         for start in range(0, notes, step):
             chunk = np.array(cached.waveforms[start : start + step])
             yield chunk

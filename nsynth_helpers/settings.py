@@ -100,6 +100,11 @@ class Settings:
         return MINI_FOLDER.name if self.data == MINI else self.data_folder.name
 
 
+def progress_is_off() -> bool:
+    """Whether ``TQDM_DISABLE`` asks for no progress bars: tqdm's bars for notebooks do not look for themselves."""
+    return os.environ.get("TQDM_DISABLE", "0") != "0"
+
+
 CHOICES = {
     "NSYNTH_DEVICE": ("auto", "cpu", "cuda", "mps"),
     "NSYNTH_PRECISION": ("32-true", "16-mixed", "bf16-mixed"),

@@ -40,7 +40,7 @@ from nsynth_helpers.runs import (
     save_weights,
     write_table,
 )
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import InputError, Settings, progress_is_off
 from nsynth_helpers.waveforms import CachedSplit
 
 EVALUATION_BATCH = 256
@@ -207,8 +207,7 @@ class EpochProgress(lightning.Callback):
             desc=f"{module.config.network}, {trainer.max_epochs} epochs",
             unit="batch",
             leave=False,
-            # Left out elsewhere, so that TQDM_DISABLE has its say.
-            **({} if trainer.is_global_zero else {"disable": True}),
+            disable=progress_is_off() or not trainer.is_global_zero,
         )
 
     def on_train_batch_end(self, *_) -> None:

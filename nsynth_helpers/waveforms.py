@@ -19,7 +19,7 @@ from nsynth_helpers.archives import AudioFile, NoteStream, SplitSource, content_
 from nsynth_helpers.decoding import decode_all
 from nsynth_helpers.files import explain_full_disk, write_json
 from nsynth_helpers.notes import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import InputError, Settings, progress_is_off
 
 WAVEFORMS, NOTES, RECORD, JOURNAL = "waveforms.int16", "notes.parquet", "cache.json", "decoded.txt"
 HASH_CHUNK = 1 << 22
@@ -316,4 +316,5 @@ def _progress_bar(source: SplitSource, stream: NoteStream) -> tqdm:
     total = None if source.is_archive else len(os.listdir(source.path / "audio"))
     if source.path.name.endswith(".jsonwav.tar.gz"):
         total = OFFICIAL_NOTES[source.split]
-    return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False)
+    off = progress_is_off()
+    return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False, disable=off)
