@@ -21,12 +21,15 @@ $(STAMP): pyproject.toml constraints.txt
 report: $(STAMP)  ## train both networks, run every notebook, write build/report/index.html
 	@$(RUN) -m nsynth_helpers report
 
-# One epoch and an empty folder of runs: no earlier run can hide a broken training.
+# One epoch and an empty folder of runs: no earlier run can hide a broken training. A worker for each core takes whole
+# files, so that the cells of a notebook share their kernel; one thread each, as more threads than cores wait for one
+# another.
 test: $(STAMP)  ## check the style, run the tests, run the notebooks through nbval
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
-	NSYNTH_EPOCHS=1 NSYNTH_RUNS=$(SCRATCH)/runs NSYNTH_FIGURES=$(SCRATCH)/figures $(RUN) -m pytest tests notebooks \
+	OMP_NUM_THREADS=1 NSYNTH_EPOCHS=1 NSYNTH_RUNS=$(SCRATCH)/runs NSYNTH_FIGURES=$(SCRATCH)/figures \
+	    $(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
 	    --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab

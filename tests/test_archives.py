@@ -159,6 +159,15 @@ def test_damaged_gzip_fails_its_checksum(make_archive):
     assert "truncated or damaged" in refusal(source.path)
 
 
+@pytest.mark.parametrize("place", [12, 200, 2000])
+def test_damage_inside_a_gzip_is_told(make_archive, place):
+    source = make_archive()
+    content = bytearray(source.path.read_bytes())
+    content[place : place + 40] = bytes(40)
+    source.path.write_bytes(content)
+    assert "truncated or damaged" in refusal(source.path)
+
+
 def test_not_an_archive_or_not_there(tmp_path):
     (tmp_path / "nsynth-test.tar").write_bytes(b"no tar" * 1000)
     assert "truncated or damaged" in refusal(tmp_path / "nsynth-test.tar")
@@ -208,3 +217,15 @@ def test_failed_archive_leaves_nothing(tmp_path):
     with pytest.raises(InputError):
         write_archive(tmp_path / "nsynth-test.tar", "test", {}, audio())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("piece", [1, 700, 1 << 20])
+def test_a_gzip_of_several_streams_with_padding_is_read_whole(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(archives, "STREAM_BUFFER", piece)
+    plain = write_tar(tmp_path / "plain.tar", [("a", b"one" * 400), ("b", bytes(5000))], "w").read_bytes()
+    packed = gzip.compress(plain[:900]) + bytes(30) + gzip.compress(plain[900:]) + bytes(2000)
+    (tmp_path / "two.tar.gz").write_bytes(packed)
+    assert dict(open_members(tmp_path / "two.tar.gz")) == {"a": b"one" * 400, "b": bytes(5000)}
+    (tmp_path / "cut.tar.gz").write_bytes(packed[:-2012])
+    with pytest.raises(InputError, match="truncated or damaged"):
+        list(open_members(tmp_path / "cut.tar.gz"))
