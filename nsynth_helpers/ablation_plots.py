@@ -10,13 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nsynth_helpers.ablation_tables import baseline_of
+from nsynth_helpers.ablation_tables import baseline_of, row_name
+from nsynth_helpers.ablations import title_of
 from nsynth_helpers.plots import PAGE, WIDE, new_axes, new_panels
 
 SMALL = 9
 # LSTM and BLSTM rows: a colour, and a marker as the second cue.
 LOOKS = {"2018 LSTM": ("C0", "o"), "2018 BLSTM": ("C1", "D")}
 LITTLE = 2.0
+# So many rows fit into a figure of one row of axes.
+FEW_ROWS = 8
+POINTS = "difference in test accuracy (percentage points)"
 NOTHING = "No training of this kind is in the table yet: run `make ablations`."
 
 
@@ -48,7 +52,7 @@ def plot_accuracies(
     Used in: 05_ablations.
     """
     fig, ax = new_axes(ax, PAGE)
-    ax.set(title=f"Test accuracy on {data}", xlabel="test accuracy")
+    ax.set(title=f"Test accuracy on {title_of(data)}", xlabel="test accuracy")
     rows = _rows_of(summary, data)
     if rows.empty:
         return fig, _say(ax, NOTHING)
@@ -71,10 +75,12 @@ def plot_accuracies(
 def _rows_of(summary: pd.DataFrame, data: str) -> pd.DataFrame:
     """The rows of one data set with their places from top to bottom, those of one baseline together."""
     rows = summary[summary["data"] == data]
-    blocks = [rows["epochs"].rank(ascending=False), rows["change"].map(baseline_of) != "2018 LSTM"]
+    if "baseline" not in rows:
+        rows = rows.assign(baseline=rows["change"].map(baseline_of))
+    blocks = [rows["epochs"].rank(ascending=False), rows["baseline"] != "2018 LSTM"]
     order = pd.concat(blocks, axis=1).apply(tuple, axis=1).sort_values(kind="stable").index if len(rows) else rows.index
     rows = rows.loc[order].reset_index(drop=True)
-    return rows.assign(baseline=rows["change"].map(baseline_of), place=len(rows) - 1 - rows.index)
+    return rows.assign(place=len(rows) - 1 - rows.index)
 
 
 def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> None:
@@ -90,10 +96,7 @@ def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _name_rows(ax: Axes, rows: pd.DataFrame) -> None:
     """Name each row by its group and change, with its epochs; no lines across, for the eye has the dashed ones."""
-    names = [
-        f"{row.change if row.group in ('core', 'baseline') else f'{row.group}: {row.change}'}, {row.epochs} epochs"
-        for row in rows.itertuples()
-    ]
+    names = [f"{row_name(row.group, row.change)}, {row.epochs} epochs" for row in rows.itertuples()]
     ax.set_yticks(rows["place"], names, fontsize=SMALL)
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.grid(axis="y", visible=False)
@@ -137,9 +140,9 @@ def plot_differences(differences: pd.DataFrame, data: str, ax: Axes | None = Non
     -----
     Used in: 05_ablations.
     """
-    fig, ax = new_axes(ax, PAGE)
-    ax.set(title=f"Difference from the 2018 network on {data}", xlabel="test accuracy, points")
     rows = _rows_of(differences.dropna(subset="low"), data)
+    fig, ax = new_axes(ax, WIDE if len(rows) < FEW_ROWS else PAGE)
+    ax.set(title=f"Difference from the 2018 network on {title_of(data)}", xlabel=POINTS)
     if rows.empty:
         return fig, _say(ax, NOTHING)
     ax.axvline(0, color="black", linewidth=1)
@@ -182,7 +185,7 @@ def plot_core(summary: pd.DataFrame, data: Sequence[str], ax=None) -> tuple[Figu
     fig, axes = new_panels(ax, 1, len(data), WIDE)
     core = summary[summary["group"] == "core"]
     for ax, name in zip(axes, data, strict=False):
-        ax.set(title=name, xlabel="test accuracy, mean ± standard deviation")
+        ax.set(title=title_of(name), xlabel="test accuracy, mean ± standard deviation")
         rows = _rows_of(core, name)
         if rows.empty:
             _say(ax, "Not in the table yet:\nrun `make ablations`.")

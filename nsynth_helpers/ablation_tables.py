@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.ablations import GRID, KEY, Cell, cells
+from nsynth_helpers.ablations import GRID, KEY, Cell, cells, environment_file, title_of
 from nsynth_helpers.sentences import excludes_zero, percent, points
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.statistics import Difference, detectable_mean_difference, mean_difference
+from nsynth_helpers.statistics import Difference, detectable_by_welch, mean_difference
 
 ROW = ["data", "group", "change", "epochs"]
 FEWEST_SEEDS = 2
+# Rows of these groups say by themselves what was changed.
+NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
+
+
+def describe_machine(results: Path) -> str:
+    """Where the table of results was made, in a sentence; nothing where it was not made yet.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    path = environment_file(results)
+    if not path.is_file():
+        return ""
+    made = json.loads(path.read_text())
+    on = made["gpu"] or f"{made['processor']}, {made['cpu_count']} cores"
+    return (
+        f"Made with PyTorch {made['torch']} on {on}; trainings side by side: {made['jobs']}, "
+        f"threads of each: {made['torch_threads']}."
+    )
 
 
 def baseline_of(change: str) -> str:
@@ -24,6 +46,21 @@ def baseline_of(change: str) -> str:
     Used in: 05_ablations.
     """
     return "2018 BLSTM" if "BLSTM" in change else "2018 LSTM"
+
+
+def compared_with(change: str) -> str:
+    """The 2018 network that a row is set against: `baseline_of` it, and of the 2018 BLSTM itself the 2018 LSTM.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    return "2018 LSTM" if change == "2018 BLSTM" else baseline_of(change)
+
+
+def row_name(group: str, change: str) -> str:
+    """What a reader calls a row: the change, with its group where that says more."""
+    return change if group in NAMED_BY_THE_CHANGE else f"{group}: {change}"
 
 
 def over_seeds(results: pd.DataFrame, data: str, change: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
@@ -63,8 +100,7 @@ def compare_seeds(a: pd.Series, b: pd.Series, confidence: float = 0.95) -> tuple
     Not paired by seed: the same seed gives two different networks no common fate. Used in: 05_ablations.
     """
     difference = mean_difference(a, b, confidence=confidence)
-    deviation = float(np.sqrt((a.var() + b.var()) / 2))
-    return difference, detectable_mean_difference(deviation, min(len(a), len(b)), alpha=1 - confidence)
+    return difference, detectable_by_welch(a, b, alpha=1 - confidence)
 
 
 def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +159,7 @@ def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
-        baseline = baseline_of(row.change)
+        baseline = compared_with(row.change)
         if row.change == baseline:
             continue
         values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.change, baseline))
@@ -185,10 +221,12 @@ def describe_missing(progress: pd.DataFrame, most: int = 8) -> str:
     if missing.empty:
         return "Nothing is missing."
     if len(missing) <= most:
-        parts = [f"{row.change} on {row.data} ({row.missing} of {row.trainings})" for row in missing.itertuples()]
+        parts = [
+            f"{row.change} on {title_of(row.data)} ({row.missing} of {row.trainings})" for row in missing.itertuples()
+        ]
     else:
         counts = missing.groupby("data", sort=False)["missing"].sum()
-        parts = [f"{count} trainings on {data}" for data, count in counts.items()]
+        parts = [f"{count} trainings on {title_of(data)}" for data, count in counts.items()]
     return f"Still missing: {'; '.join(parts)}. `make ablations` goes on with them."
 
 
@@ -209,10 +247,10 @@ def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core"
     Used in: 05_ablations.
     """
     order = [change.name for change in GRID if change.group == group]
-    table = pd.DataFrame("–", index=pd.Index(order, name="change"), columns=list(data))
+    table = pd.DataFrame("–", index=pd.Index(order, name="change"), columns=[title_of(name) for name in data])
     for row in summary[summary["group"] == group].itertuples():
         deviation = "" if np.isnan(row.deviation) else f" ± {percent(row.deviation)}"
-        table.loc[row.change, row.data] = (
+        table.loc[row.change, title_of(row.data)] = (
             f"{percent(row.mean)}{deviation} ({row.seeds} seed{'' if row.seeds == 1 else 's'})"
         )
     return table
@@ -239,21 +277,20 @@ def describe_differences(differences: pd.DataFrame, data: str) -> str:
     """
     rows = differences[(differences["data"] == data) & differences["low"].notna()]
     if rows.empty:
-        return f"On {data} no change has two seeds and a baseline yet: run `make ablations`."
+        return f"On {title_of(data)} no change has two seeds and a baseline yet: run `make ablations`."
     better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
     same = len(rows) - len(better) - len(worse)
     return (
-        f"On {data} the grid has {len(rows)} changes with an interval. Better than their 2018 network: "
-        f"{_listed(better)}. Worse: {_listed(worse)}. The other {same} cannot be told from it. Half of the changes "
-        f"would have shown a difference of {100 * rows['detectable'].median():.1f} points or less, and of so many 95 % "
-        f"intervals about "
-        f"{0.05 * len(rows):.1f} miss zero by chance."
+        f"On {title_of(data)} the grid has {len(rows)} rows with an interval. Better than the 2018 network that "
+        f"they are set against: "
+        f"{_listed(better)}. Worse: {_listed(worse)}. The other {same} cannot be told apart from it. Half of the rows "
+        f"could have shown a difference as small as {100 * rows['detectable'].median():.1f} points. By chance alone "
+        f"about {0.05 * len(rows):.1f} of {len(rows)} such intervals (95 %) would leave out zero."
     )
 
 
 def _listed(rows: pd.DataFrame) -> str:
-    names = [row.change if row.group == "core" else f"{row.group} {row.change}" for row in rows.itertuples()]
-    return "; ".join(names) or "none"
+    return "; ".join(row_name(row.group, row.change) for row in rows.itertuples()) or "none"
 
 
 def describe_difference(differences: pd.DataFrame, data: str, change: str) -> str:
@@ -265,12 +302,12 @@ def describe_difference(differences: pd.DataFrame, data: str, change: str) -> st
     """
     rows = differences[(differences["data"] == data) & (differences["change"] == change)].dropna(subset="low")
     if rows.empty:
-        return f"{change} on {data}: not measured yet, run `make ablations`."
+        return f"{change} on {title_of(data)}: not measured yet, run `make ablations`."
     row = rows.iloc[0]
-    sure = "beyond its interval" if excludes_zero(row["low"], row["high"]) else "which may be none"
+    sure = "more than chance explains" if excludes_zero(row["low"], row["high"]) else "which chance alone could explain"
     return (
-        f"{change} on {data}: {points(row['difference'])} against the {row['baseline']} after {row['epochs']} epochs, "
-        f"{sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
+        f"{change} on {title_of(data)}: {points(row['difference'])} against the {row['baseline']} after "
+        f"{row['epochs']} epochs, {sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
     )
 
 
@@ -285,7 +322,8 @@ def describe_detectable(differences: pd.DataFrame) -> str:
     if rows.empty:
         return "Not known yet, for no row has two seeds and a baseline: run `make ablations`."
     parts = [
-        f"from {100 * sizes.min():.1f} to {100 * sizes.max():.1f} points on {data} (median {100 * sizes.median():.1f})"
+        f"from {100 * sizes.min():.1f} to {100 * sizes.max():.1f} points on {title_of(data)} "
+        f"(median {100 * sizes.median():.1f})"
         for data, sizes in rows.groupby("data")["detectable"]
     ]
     return f"The smallest difference that a row could have shown goes {', and '.join(parts)}."
@@ -308,11 +346,12 @@ def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
     sides = [differences[differences["data"] == data].dropna(subset="low") for data in (a, b)]
     both = pd.merge(*sides, on=["change", "epochs"])
     if both.empty:
-        return f"No row is measured on both {a} and {b} yet: run `make ablations`."
+        return f"No row is measured on both {title_of(a)} and {title_of(b)} yet: run `make ablations`."
     same = both["difference_x"] * both["difference_y"] > 0
     apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
     contradictions = "; ".join(both.loc[apart, "change"]) or "none"
     return (
-        f"In {same.sum()} of the {len(both)} rows that were trained on both {a} and {b}, the difference from the 2018 "
-        f"network points the same way. Rows whose two intervals contradict each other: {contradictions}."
+        f"In {same.sum()} of the {len(both)} rows that were trained on both {title_of(a)} and {title_of(b)}, the "
+        f"difference from the 2018 network points the same way. Rows whose two intervals contradict each other: "
+        f"{contradictions}."
     )

@@ -27,6 +27,13 @@ from nsynth_helpers.waveforms import CachedSplit, load_splits
 SEEDS = (1, 2, 3)
 CORE_EPOCHS, MINOR_EPOCHS = 20, 10
 MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
+# What a reader sees. Real notes come first: where both were measured, they decide.
+DATA_TITLES = {REAL_DATA: "NSynth (subset)", MINI_DATA: MINI_DATA}
+
+
+def title_of(data: str) -> str:
+    """What a reader calls the data of a row."""
+    return DATA_TITLES.get(data, data)
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,8 @@ def run_grid(
     todo = [cell for cell in grid if cell.key not in _done(results)]
     todo = [cell for cell in todo if cell.data == MINI_DATA or real_folder is not None]
     if todo:
-        write_json(results.with_suffix(".environment.json"), describe_environment())
+        environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
+        write_json(environment_file(results), environment)
     # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(
@@ -185,6 +193,15 @@ def run_grid(
             progress.update(_shown_cost(cell))
             progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
     return read_results(results)
+
+
+def environment_file(results: Path) -> Path:
+    """Where the machine that filled a table of results is described."""
+    return results.with_suffix(".environment.json")
+
+
+def _threads_each(jobs: int) -> int:
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def _shown_cost(cell: Cell) -> int:
@@ -224,9 +241,8 @@ def _trained(
         for cell in todo:
             yield cell, train_cell(cell, settings, real_folder)
         return
-    threads = max(1, torch.get_num_threads() // jobs)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(_threads_each(jobs),)) as pool:
         futures = {pool.submit(train_cell, cell, settings, real_folder): cell for cell in todo}
         try:
             for future in as_completed(futures):
@@ -237,6 +253,8 @@ def _trained(
 
 
 def _begin_worker(threads: int) -> None:
+    # The grid's own bar tells how far it is; bars of several trainings in one terminal would overwrite one another.
+    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

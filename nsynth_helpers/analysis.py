@@ -243,6 +243,25 @@ def pitch_band(pitch: pd.Series) -> pd.Series:
     return octave.map(names).astype(pd.CategoricalDtype(list(names.values()), ordered=True)).rename("pitch")
 
 
+def accuracy_by_instrument(judged: pd.DataFrame, train_instruments) -> tuple[pd.Series, pd.Series]:
+    """The accuracy on each test instrument: of those that train has, and of those that it lacks.
+
+    Parameters
+    ----------
+    judged : pandas.DataFrame
+        Judged test notes.
+    train_instruments : collection of str
+        The instruments of the train split.
+
+    Notes
+    -----
+    Used in: 04_result_analysis, 05_ablations.
+    """
+    accuracy = judged.groupby("instrument")["correct"].mean()
+    known = accuracy.index.isin(list(train_instruments))
+    return accuracy[known], accuracy[~known]
+
+
 def accuracy_by(judged: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     """Accuracy of each group of notes.
 

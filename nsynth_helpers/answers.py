@@ -16,7 +16,10 @@ from nsynth_helpers.sentences import (
     percent,
     points,
 )
-from nsynth_helpers.statistics import Interval, two_proportion_test
+from nsynth_helpers.statistics import Interval, mean_difference
+
+# Fewer have no spread to compare by.
+FEWEST_INSTRUMENTS = 2
 
 
 def answer_behaviour(confusions: Mapping[str, pd.DataFrame], judged: Mapping[str, pd.DataFrame]) -> str:
@@ -118,13 +121,15 @@ def answer_design(histories: Mapping[str, pd.DataFrame], temperatures: Mapping[s
     return "\n".join(items)
 
 
-def answer_summary(seen: Mapping[str, pd.DataFrame], majority: tuple[str, float], networks: pd.DataFrame) -> str:
+def answer_summary(
+    seen: Mapping[str, tuple[pd.Series, pd.Series]], majority: tuple[str, float], networks: pd.DataFrame
+) -> str:
     """Sum up: against guessing, on known and unknown instruments, and recurrent networks against the others.
 
     Parameters
     ----------
-    seen : mapping of str to pandas.DataFrame
-        From network to `analysis.accuracy_by` of whether train has the instrument (index True, False, or one of them).
+    seen : mapping of str to tuple of pandas.Series
+        From network to what `analysis.accuracy_by_instrument` returns.
     majority : tuple of (str, float)
         What `comparisons.majority_accuracy` returns.
     networks : pandas.DataFrame
@@ -146,22 +151,21 @@ def answer_summary(seen: Mapping[str, pd.DataFrame], majority: tuple[str, float]
         f"{_how_many(len(above), len(networks))} of the networks {'is' if len(above) == 1 else 'are'} better than that "
         "beyond chance."
     ]
-    for network, table in seen.items():
-        if set(table.index) == {True, False}:
-            known, new = table.loc[True], table.loc[False]
-            gap = two_proportion_test(known["correct"], known["notes"], new["correct"], new["notes"])
+    for network, (known, new) in seen.items():
+        if min(len(known), len(new)) >= FEWEST_INSTRUMENTS:
+            gap = mean_difference(known, new)
             verdict = "the gap may be chance"
             if excludes_zero(gap.low, gap.high):
                 verdict = f"it does {'better' if gap.estimate > 0 else 'worse'} on instruments that it knows"
             lines.append(
-                f"- The {network} is right on {percent(known['accuracy'])} of the notes of instruments that train has, "
-                f"and on {percent(new['accuracy'])} of the others: {verdict} ({points(gap.estimate)}, interval "
-                f"{points(gap.low)} to {points(gap.high)} for independent notes)."
+                f"- The {network} is right on {percent(known.mean())} of an instrument's notes if train has it, and on "
+                f"{percent(new.mean())} if not, on average over instruments: {verdict} ({points(gap.estimate)}, "
+                f"interval {points(gap.low)} to {points(gap.high)})."
             )
         else:
-            which = "all" if True in table.index else "none"
             lines.append(
-                f"- Train has {which} of the test instruments, so the {network} shows one kind of accuracy only."
+                f"- Train has {len(known)} of the {len(known) + len(new)} test instruments: too few of one kind for "
+                f"the {network} to be compared on both."
             )
     return "\n".join(lines)
 

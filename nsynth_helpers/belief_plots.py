@@ -39,7 +39,7 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
         panel.plot([0, 1], [0, 1], color="0.5", linewidth=1, linestyle=":")
         for number, (name, table) in enumerate(tables.items()):
             _draw_reliability(panel, table.dropna(), name, number)
-        panel.set(title=title, xlabel="mean probability of the answer", xlim=(0, 1), ylim=(0, 1))
+        panel.set(title=title, xlabel="mean probability of the answer", xlim=(-0.03, 1.03), ylim=(-0.04, 1.04))
         panel.title.set_fontsize("medium")
         panel.set_xticks(np.linspace(0, 1, 6))
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -176,7 +176,7 @@ def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     fig.supxlabel("time in the note (s)", fontsize="medium")
     fig.supylabel("mean probability of the true family", fontsize="medium")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(averages))
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(averages))
     return fig, axes
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from nsynth_helpers.dataset import NoteFrames, batches
+from nsynth_helpers.evaluation import choose_device
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training import choose_device
 
 # The outputs of every step of every layer are kept while a batch is read, so batches are smaller than for predicting.
 BELIEF_BATCH = 128

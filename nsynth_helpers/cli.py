@@ -85,7 +85,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Keep the predictions in this folder.")] = None,
 ) -> None:
     """Classify a split with a trained network, in float32."""
-    from nsynth_helpers.training import evaluate_network
+    from nsynth_helpers.evaluation import evaluate_network
     from nsynth_helpers.waveforms import load_split
 
     if (run is None) == (weights is None):

@@ -18,12 +18,12 @@ from nsynth_helpers.analysis import (
     summary_scores,
     with_temperature,
 )
+from nsynth_helpers.evaluation import predict, score
 from nsynth_helpers.models import build_network, count_parameters
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import Run, data_digests
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.statistics import fit_temperature, reliability_table, wilson_interval
-from nsynth_helpers.training import predict, score
 from nsynth_helpers.waveforms import CachedSplit
 
 NETWORK_NAMES = {
@@ -312,7 +312,7 @@ def calibration_table(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def reliability_pair(test: pd.DataFrame, temperature: float, bins: int = 10) -> dict[str, pd.DataFrame]:
+def reliability_pair(test: pd.DataFrame, temperature: float, bins: int = 15) -> dict[str, pd.DataFrame]:
     """The reliability tables of judged test notes, before and after dividing the logits by a temperature.
 
     Notes

@@ -98,11 +98,13 @@ class NoteFrames(Dataset):
         return frames.view(len(batch), self.steps, self.step_size), self.labels[indices]
 
 
-def batches(notes: NoteFrames, batch_size: int, sampler=None) -> DataLoader:
+def batches(notes: NoteFrames, batch_size: int, sampler=None, drop_last: bool = False) -> DataLoader:
     """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
     # With a generator of its own, opening a loader draws nothing from the one that dropout uses.
     own = torch.Generator()
-    return DataLoader(notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is, generator=own)
+    return DataLoader(
+        notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is, generator=own, drop_last=drop_last
+    )
 
 
 def _as_it_is(batch):
@@ -141,7 +143,8 @@ class NotesDataModule(lightning.LightningDataModule):
             shuffle=self.shuffle,
             seed=self.seed,
         )
-        return batches(self.train, self.batch_size, sampler)
+        # A last batch of one note has no spread that batch normalisation could divide by: it is left out.
+        return batches(self.train, self.batch_size, sampler, drop_last=len(sampler) % self.batch_size == 1)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of valid notes, in their order."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nsynth_helpers.analysis import agreement, judge
 from nsynth_helpers.comparisons import judge_run
+from nsynth_helpers.evaluation import predict
 from nsynth_helpers.runs import Run
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.statistics import (
@@ -19,7 +20,6 @@ from nsynth_helpers.statistics import (
     detectable_from_interval,
     two_proportion_test,
 )
-from nsynth_helpers.training import predict
 from nsynth_helpers.waveforms import CachedSplit
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = "holds", "fails", "undecided", "not testable"
@@ -211,7 +211,7 @@ def settle(claim: str, reading: str, measurements: Iterable[Measurement | None],
         return Verdict(claim, reading, NO_DATA, missing, UNDECIDED)
     first, *others = there
     wanted = dict.fromkeys(finding.wanted.words for finding in first.findings)
-    aside = [f"Apart from that, {other.text} By itself: {other.verdict}." for other in others]
+    aside = [f"Not counted: {other.text} (Alone: {other.verdict}.)" for other in others]
     return Verdict(
         claim,
         f"{reading}: {' and '.join(wanted)}",
@@ -308,7 +308,8 @@ class Evidence:
         """The data and the training of some networks, for a sentence."""
         trained = dict.fromkeys(self.networks[name].trained_on for name in names)
         notes = len(self.networks[names[0]].test)
-        return f"{self.data}, {notes:,} test notes, one training each on {' and '.join(trained)}"
+        each = " each" if len(names) > 1 else ""
+        return f"{self.data}, {notes:,} test notes, one training{each} on {' and '.join(trained)}"
 
     def has(self, *names: str) -> bool:
         """Whether all the named networks are trained."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from nsynth_helpers import published
 from nsynth_helpers.analysis import confusion_changes, confusion_matrix
@@ -190,6 +191,10 @@ def _backwards_as_bass(evidence: Evidence) -> Measurement | None:
     if pair not in changes.index or np.isnan(changes.loc[pair, "low"]):
         return None
     interval = Interval(*changes.loc[pair, ["difference", "low", "high"]], 0.95)
+    if interval.low == interval.high:
+        # Not one note changed: no spread to judge by, and so few instruments may lack one that would change.
+        reach = proportion_confint(0, int(changes.loc[pair, "instruments"]), method="beta")[1]
+        interval = Interval(interval.estimate, -reach, reach, 0.95)
     finding = Finding("backwards minus forwards", interval, detectable_from_interval(interval), A_GAIN)
     return Measurement(evidence.label("BLSTM"), evidence.on("BLSTM"), (finding,))
 

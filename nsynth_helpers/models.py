@@ -117,10 +117,19 @@ class RecurrentClassifier(nn.Module):
         return self.out(self.dropout(self.activation(features)))
 
 
+class AbsoluteValue(nn.Module):
+    """``|x|``: a waveform and its negative sound the same, and this activation answers both alike."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Any shape, which stays."""
+        return features.abs()
+
+
 class FullyConnected(nn.Module):
     """A plain fully connected network on the whole waveform, standing in for that of the 2018 group's first report.
 
-    Its architecture was never published; this one has about as many parameters as the LSTM.
+    Its architecture was never published; this one has about as many parameters as the LSTM. Each hidden layer is a
+    linear one with batch normalisation, activation and dropout; the first takes absolute values, the others ReLU.
 
     Parameters
     ----------
@@ -129,18 +138,20 @@ class FullyConnected(nn.Module):
     hidden_sizes : tuple of int
         Units of the hidden layers.
     dropout : float
-        Dropout before each hidden layer but the first.
+        Dropout after each hidden layer.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
 
-    def __init__(self, samples: int = 16_000, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.0):
+    def __init__(self, samples: int = 16_000, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.3):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
+        activation: nn.Module = AbsoluteValue()
         for inputs, outputs in zip((samples, *hidden_sizes[:-1]), hidden_sizes, strict=True):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), activation, nn.Dropout(dropout)]
+            activation = nn.ReLU()
         self.layers = nn.Sequential(*layers, nn.Linear(hidden_sizes[-1], len(FAMILIES)))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:

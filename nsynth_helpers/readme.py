@@ -59,7 +59,13 @@ def _published_row(network: str) -> tuple[str, ...]:
     hours = published.read_report()[network]["training_time"]
     correct = published.correct_notes(network)
     accuracy = f"{100 * published.accuracy(network):.3f} %"
-    return f"{network.upper()}, as published in 2018", REAL_TEST, accuracy, f"{correct:,}", f"{hours} hours on a CPU"
+    return (
+        f"{network.upper()}, as published in 2018",
+        REAL_TEST,
+        accuracy,
+        f"{correct:,}",
+        f"{hours} hours on a CPU, testing included",
+    )
 
 
 def _recomputed_row(settings: Settings) -> tuple[str, ...]:
@@ -87,9 +93,9 @@ def _seen_sentence(runs: dict[str, Run], settings: Settings) -> str:
         judged = judge(run.predictions("test"))
         seen = seen_in(judged["instrument"], train)
         shares = [f"{100 * judged.loc[which, 'correct'].mean():.1f} %" for which in (seen, ~seen)]
-        parts.append(f"the {network.upper()} {shares[0]} and {shares[1]}")
+        parts.append(f"the {network.upper()} gets {shares[0]} and {shares[1]} right")
     return (
-        "On nsynth-mini half of the test notes come from instruments that were trained on and half do not: "
-        f"{', '.join(parts)} of them are right. **nsynth-mini is for trying things out; its numbers say nothing "
+        "On nsynth-mini half of the test notes come from instruments that were trained on, and half do not: "
+        f"{', '.join(parts)}. **nsynth-mini is for trying things out; its numbers say nothing "
         "about NSynth.**"
     )

@@ -24,7 +24,8 @@ NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_SECONDS = 24 * 3600
 STYLE = """
 body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; color: #222 }
-a { color: #0b62a4 } li { margin: .8rem 0 } small { color: #666 } img { max-width: 100% }
+a { color: #0b62a4 }
+ul { list-style: none; padding: 0 } li { margin: .8rem 0 } small { color: #666 } img { max-width: 100% }
 """
 
 
@@ -139,5 +140,5 @@ def _index(pages: list[Page], settings: Settings) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Learning NSynth: report</title>'
         f"<style>{STYLE}</style></head><body><h1>Learning NSynth with LSTM and BLSTM</h1>"
         f"<p>Every notebook, run in order on <b>{data}</b> with {settings.epochs} epochs of training.</p>"
-        f"{note}<ol>{items}</ol></body></html>\n"
+        f"{note}<ul>{items}</ul></body></html>\n"
     )

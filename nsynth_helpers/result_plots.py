@@ -207,7 +207,7 @@ def plot_family_scores(scores: Mapping[str, pd.DataFrame], ax=None) -> tuple[Fig
         ax.set_ylim(-0.03, 1.03)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.set_xticks(places, FAMILIES)
-    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=len(scores))
+    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(scores))
     return fig, axes
 
 
@@ -238,11 +238,11 @@ def plot_accuracy_by(groupings: Mapping[str, Mapping[str, pd.DataFrame]], ax=Non
         crowded = len(groups) > MOST_LEVEL_NAMES
         names = [f"{group}{' ' if crowded else chr(10)}({notes[group]:,})" for group in groups]
         ax.set_xticks(places, names, fontsize=SMALL, **(SLANTED if crowded else {}))
-        ax.set(xlabel=f"{by} (notes)", xlim=(-0.6, len(groups) - 0.4), ylim=(0, 1))
+        ax.set(xlabel=f"{by} (notes)", xlim=(-0.6, len(groups) - 0.4), ylim=(-0.04, 1.04))
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for ax in axes[::columns]:
         ax.set_ylabel("test accuracy")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig, axes
 
 
@@ -266,7 +266,7 @@ def plot_confusion_changes(changes: Mapping[str, pd.DataFrame], ax=None) -> tupl
         ax.errorbar(table["difference"] * 100, places, xerr=reach, elinewidth=1.5, **style)
         ax.axvline(0, color="0.4", linewidth=1)
         ax.set_yticks(places, table["actual"] + " → " + table["predicted"], fontsize=SMALL)
-        ax.set(title=network, xlabel="reversed minus forward, points of the actual family")
+        ax.set(title=network, xlabel="reversed minus forward\n(percentage points of the true family's notes)")
         ax.xaxis.label.set_fontsize(SMALL + 1)
     return fig, axes
 

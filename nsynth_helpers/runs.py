@@ -96,8 +96,12 @@ class RunConfig:
         return NoteFrames(cached, self.step_size, self.seconds, self.normalise_level, **options)
 
     def digest(self, data: dict[str, str]) -> str:
-        """Eight hex digits that tell this configuration on this data from every other."""
-        text = json.dumps({"config": asdict(self), "data": data}, sort_keys=True)
+        """Eight hex digits that tell this configuration on this data from every other.
+
+        The shapes of the weights count: runs of an earlier version, whose network was another, are not taken for these.
+        """
+        shapes = {name: list(weight.shape) for name, weight in self.build_network().state_dict().items()}
+        text = json.dumps({"config": asdict(self), "weights": shapes, "data": data}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -130,7 +130,7 @@ def describe_families(network: str, confusion: pd.DataFrame) -> str:
 
 
 def _list_shares(recall: pd.Series) -> str:
-    named = [f"{family} ({percent(share, 0)})" for family, share in recall.items()]
+    named = [f"{family} ({percent(share)})" for family, share in recall.items()]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
@@ -213,6 +213,34 @@ def describe_calibration(network: str, before: float, after: float, temperature:
     )
 
 
+def describe_parting(network: str, best: pd.Series, last: pd.Series) -> str:
+    """Say how much of the rise of the test loss, from the best to the last model, was over-confidence.
+
+    Parameters
+    ----------
+    network : str
+        Its name.
+    best, last : pandas.Series
+        Rows of `comparisons.calibration_table`.
+
+    Notes
+    -----
+    Over-confidence is what temperature scaling takes away. Used in: 04_result_analysis.
+    """
+    rise, left = last["loss_before"] - best["loss_before"], last["loss_after"] - best["loss_after"]
+    if rise <= 0:
+        reading = "there is no rise to explain"
+    elif left <= 0:
+        reading = "all of the rise was over-confidence"
+    else:
+        reading = f"{percent(max(0.0, 1 - left / rise))} of the rise was over-confidence"
+    return (
+        f"**{network}:** from the best to the last model, the test loss goes from {best['loss_before']:.2f} to "
+        f"{last['loss_before']:.2f} as it is, and from {best['loss_after']:.2f} to {last['loss_after']:.2f} after "
+        f"temperature scaling: {reading}."
+    )
+
+
 def overconfident_share(judged: pd.DataFrame, at_least: float = 0.9) -> tuple[float, float]:
     """The share of notes answered with at least this probability, and the share of those that are right.
 
@@ -275,11 +303,11 @@ def describe_rules(network: str, rules: pd.DataFrame) -> str:
     gain = last[f"{split}_accuracy"] - best[f"{split}_accuracy"]
     if best["epoch"] == last["epoch"]:
         return f"**{network}:** the last epoch ({last['epoch']:.0f}) has the lowest valid loss, so the two agree."
-    verdict = "beats" if gain > 0 else "does not beat"
+    verdict = "is right more often than" if gain > 0 else "is not right more often than"
     parted = "although" if gain > 0 and last["valid_loss"] > best["valid_loss"] else "while"
     return (
         f"**{network}:** the last epoch ({last['epoch']:.0f}) {verdict} the one of the lowest valid loss "
-        f"({best['epoch']:.0f}) in {split} accuracy, {percent(last[f'{split}_accuracy'])} against "
+        f"({best['epoch']:.0f}) on these {split} notes, {percent(last[f'{split}_accuracy'])} against "
         f"{percent(best[f'{split}_accuracy'])}, {parted} the valid loss went from {best['valid_loss']:.2f} to "
         f"{last['valid_loss']:.2f}."
     )

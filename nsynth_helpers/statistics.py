@@ -20,8 +20,6 @@ from statsmodels.stats.proportion import (
 
 from nsynth_helpers.settings import InputError
 
-# Below this many discordant notes the chi-squared approximation of McNemar's test is poor (Fleiss, 1981).
-FEWEST_DISCORDANT = 25
 # A network that is right on every note has no finite best temperature; the search stays within these.
 TEMPERATURES = (0.01, 100.0)
 
@@ -52,9 +50,7 @@ class McNemar:
     only_a: int
     only_b: int
     neither: int
-    statistic: float
     p_value: float
-    exact: bool
 
     @property
     def difference(self) -> float:
@@ -167,15 +163,13 @@ def mcnemar_test(correct_a, correct_b) -> McNemar:
 
     Notes
     -----
-    McNemar (1947), through `statsmodels.stats.contingency_tables.mcnemar`: exact (binomial) when fewer than 25 notes
-    are discordant, else chi-squared with continuity correction. It takes the notes as independent; where notes share
-    an instrument its p-value is too small, and `clustered_difference` is the check. Used in: 04_result_analysis.
+    McNemar (1947), through `statsmodels.stats.contingency_tables.mcnemar`, exact (binomial). It takes the notes as
+    independent; where notes share an instrument its p-value is too small, and `clustered_difference` is the check.
+    Used in: 04_result_analysis.
     """
     a, b = _same_notes(correct_a, correct_b)
     table = np.array([[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]])
-    exact = bool(table[0, 1] + table[1, 0] < FEWEST_DISCORDANT)
-    result = mcnemar(table, exact=exact, correction=True)
-    return McNemar(*(int(count) for count in table.ravel()), float(result.statistic), float(result.pvalue), exact)
+    return McNemar(*(int(count) for count in table.ravel()), float(mcnemar(table, exact=True).pvalue))
 
 
 def _same_notes(correct_a, correct_b) -> tuple[np.ndarray, np.ndarray]:
@@ -297,6 +291,31 @@ def detectable_mean_difference(
     analysis, size = (TTestPower(), "nobs") if paired else (TTestIndPower(), "nobs1")
     effect = analysis.solve_power(**{size: seeds}, alpha=alpha, power=power)
     return float(np.squeeze(effect)) * deviation
+
+
+def detectable_by_welch(a, b, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest difference of two means over seeds that Welch's test of these samples would have found.
+
+    Parameters
+    ----------
+    a, b : sequence of float
+        One value a seed; their spreads are taken as they are.
+    power, alpha : float
+        Wanted power, and level of the two-sided test.
+
+    Notes
+    -----
+    The standard error and degrees of freedom of `mean_difference`, through `statsmodels.stats.power.TTestPower`. 0
+    where neither sample has any spread. Used in: 05_ablations.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    if not parts.sum():
+        return 0.0
+    freedom = parts.sum() ** 2 / (parts**2 / np.array([len(a) - 1, len(b) - 1])).sum()
+    # One sample of freedom + 1 values has as many degrees of freedom; its effect is in standard deviations.
+    effect = TTestPower().solve_power(nobs=freedom + 1, alpha=alpha, power=power)
+    return float(np.squeeze(effect) * np.sqrt(freedom + 1) * np.sqrt(parts.sum()))
 
 
 def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:

@@ -7,6 +7,7 @@ where it was measured; nsynth-mini is told apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -14,7 +15,8 @@ from pandas.io.formats.style import Styler
 
 from nsynth_helpers import published
 from nsynth_helpers.ablation_tables import FEWEST_SEEDS, compare_seeds
-from nsynth_helpers.analysis import agreement
+from nsynth_helpers.ablations import MINI_DATA
+from nsynth_helpers.analysis import accuracy_by_instrument, agreement
 from nsynth_helpers.comparisons import NETWORK_NAMES
 from nsynth_helpers.evidence import (
     A_GAIN,
@@ -118,18 +120,29 @@ def describe_verdicts(table: pd.DataFrame) -> str:
     Used in: 05_ablations.
     """
     counts = table["verdict"].value_counts().reindex(list(TINTS), fill_value=0)
-    verdicts_of = table.groupby("claim", sort=False)["verdict"].agg(set)
+    verdicts_of = table["verdict"].groupby(table["claim"].map(_without_remarks), sort=False).agg(set)
     whole = {verdict: [claim for claim, found in verdicts_of.items() if found == {verdict}] for verdict in TINTS}
     rest = len(verdicts_of) - sum(map(len, whole.values()))
+    on_mini = table["data"].str.startswith(MINI_DATA)
+    only_mini = on_mini.groupby(table["claim"].map(_without_remarks)).all()
     listed = "; ".join(
-        f"{verdict} in every reading: {', '.join(f'“{claim}”' for claim in claims)}"
+        f"{verdict} in every reading: "
+        f"{', '.join(f'“{claim}”' + (f' ({MINI_DATA} only)' if only_mini[claim] else '') for claim in claims)}"
         for verdict, claims in whole.items()
         if claims
     )
     return (
         f"Of {len(table)} readings of {len(verdicts_of)} claims, {counts[HOLDS]} hold, {counts[FAILS]} fail, "
         f"{counts[UNDECIDED]} are undecided and {counts[NOT_TESTABLE]} not testable. The readings of {rest} claims "
-        f"differ. {listed[:1].upper()}{listed[1:]}."
+        f"differ. {listed[:1].upper()}{listed[1:]}. {_told_by_mini(table.loc[on_mini, 'verdict'])}"
+    )
+
+
+def _told_by_mini(verdicts: pd.Series) -> str:
+    counts = verdicts.value_counts().reindex([HOLDS, FAILS, UNDECIDED], fill_value=0)
+    return (
+        f"{len(verdicts)} of the readings are decided on {MINI_DATA} alone and say nothing about NSynth: "
+        f"{counts[HOLDS]} hold, {counts[FAILS]} fail, {counts[UNDECIDED]} are undecided."
     )
 
 
@@ -145,7 +158,8 @@ def style_verdicts(table: pd.DataFrame) -> Styler:
     -----
     Used in: 05_ablations.
     """
-    shown = table.rename(columns={"data": "decided on"}).set_index(["claim", "reading"])
+    shown = table.assign(claim=table["claim"].map(_without_remarks)).rename(columns={"data": "decided on"})
+    shown = shown.set_index(["claim", "reading"])
     styler = _wrapped(shown[["evidence", "decided on", "verdict"]], "verdicts", (15, 20, 44, 10, 11))
     return styler.map(lambda verdict: f"background-color: {TINTS[verdict]}; color: black", subset=["verdict"])
 
@@ -157,7 +171,12 @@ def style_counts(table: pd.DataFrame) -> Styler:
     -----
     Used in: 05_ablations.
     """
-    return _wrapped(count_verdicts(table), "counts", (60, 10, 10, 10, 10))
+    return _wrapped(count_verdicts(table).rename(index=_without_remarks), "counts", (60, 10, 10, 10, 10))
+
+
+def _without_remarks(claim: str) -> str:
+    """A claim as the report makes it, without our remarks in brackets on how to test it."""
+    return re.sub(r" \([^)]*\)", "", claim)
 
 
 def _wrapped(shown: pd.DataFrame, name: str, widths: tuple[int, ...]) -> Styler:
@@ -242,9 +261,7 @@ def prone_to_overfitting(claim: str, evidence: Evidence) -> list[Verdict]:
 
 def _accuracy_by_instrument(evidence: Evidence) -> tuple[pd.Series, pd.Series]:
     """The LSTM's accuracy on each test instrument: those that train has, and those that it lacks."""
-    accuracy = evidence.networks["LSTM"].test.groupby("instrument")["correct"].mean()
-    known = accuracy.index.isin(evidence.train_instruments)
-    return accuracy[known], accuracy[~known]
+    return accuracy_by_instrument(evidence.networks["LSTM"].test, evidence.train_instruments)
 
 
 def _both_kinds(evidence: Evidence) -> bool:

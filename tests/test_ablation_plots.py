@@ -30,7 +30,7 @@ def test_every_row_of_the_data_has_its_name_and_rows_of_one_baseline_stand_toget
     fig, ax = plot_accuracies(RESULTS, SUMMARY, "nsynth-mini")
     assert names(ax) == [
         "2018 LSTM, 20 epochs", "2018 BLSTM, 20 epochs", "BLSTM, SGD, 20 epochs", "2018 LSTM, 10 epochs",
-        "activation: tanh, 10 epochs", "weight decay: 1e-4, 10 epochs", "live: of my own, 10 epochs",
+        "tanh, 10 epochs", "weight decay: 1e-4, 10 epochs", "live: of my own, 10 epochs",
     ]  # fmt: skip
     assert tuple(fig.get_size_inches()) == PAGE
     assert "nsynth-mini" in ax.get_title()
@@ -65,7 +65,7 @@ def test_differences_are_filled_only_where_the_interval_leaves_out_zero():
 
 def test_core_rows_have_one_panel_for_each_data_set_with_an_axis_of_its_own():
     fig, axes = plot_core(SUMMARY, ["nsynth-mini", "nsynth"])
-    assert [ax.get_title() for ax in axes] == ["nsynth-mini", "nsynth"]
+    assert [ax.get_title() for ax in axes] == ["nsynth-mini", "NSynth (subset)"]
     assert names(axes[0]) == ["2018 LSTM", "2018 BLSTM", "BLSTM, SGD"]
     assert names(axes[1]) == ["2018 BLSTM"]
     assert not axes[0].get_shared_x_axes().joined(*axes)

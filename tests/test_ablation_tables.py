@@ -1,5 +1,7 @@
 """Tables of the grid against small results whose answers are known."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from nsynth_helpers.ablation_tables import (
     compare_seeds,
     describe_difference,
     describe_differences,
+    describe_machine,
     describe_missing,
     differences_from_baseline,
     grid_progress,
@@ -18,7 +21,7 @@ from nsynth_helpers.ablation_tables import (
 )
 from nsynth_helpers.ablations import KEY, Change, cells
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.statistics import detectable_mean_difference, mean_difference
+from nsynth_helpers.statistics import detectable_by_welch, mean_difference
 
 
 def rows(group: str, change: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:
@@ -43,6 +46,20 @@ RESULTS = pd.concat(
 EMPTY = pd.DataFrame(columns=KEY)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [
+        (None, "PyTorch 9.9 on EPYC, 2 cores; trainings side by side: 2, threads of each: 1"),
+        ("H100", "9.9 on H100; trainings"),
+    ],
+)
+def test_the_machine_of_the_table_is_told(tmp_path, gpu, words):
+    made = {"torch": "9.9", "processor": "EPYC", "cpu_count": 2, "jobs": 2, "torch_threads": 1, "gpu": gpu}
+    (tmp_path / "grid.environment.json").write_text(json.dumps(made))
+    assert words in describe_machine(tmp_path / "grid.csv")
+    assert describe_machine(tmp_path / "other.csv") == ""
+
+
 def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
     table = summarise_seeds(RESULTS)
     assert table["change"].tolist() == [
@@ -58,7 +75,9 @@ def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
 
 def test_differences_are_from_the_2018_network_with_the_same_data_and_epochs():
     table = differences_from_baseline(RESULTS).set_index("change")
-    assert table.index.tolist() == ["BLSTM, SGD", "tanh", "1e-4", "of my own"]
+    assert table.index.tolist() == ["2018 BLSTM", "2018 BLSTM", "BLSTM, SGD", "tanh", "1e-4", "of my own"]
+    assert table.loc["2018 BLSTM", "difference"].tolist() == pytest.approx([np.nan, -0.02], nan_ok=True)
+    assert table.loc["2018 BLSTM", "baseline"].tolist() == 2 * ["2018 LSTM"]
     expected = mean_difference([0.51, 0.50, 0.55], BASELINE)
     assert table.loc["tanh", ["difference", "low", "high"]].tolist() == pytest.approx(
         [expected.estimate, expected.low, expected.high]
@@ -78,8 +97,7 @@ def test_compared_seeds_come_with_what_they_could_have_detected():
     a, b = pd.Series([0.5, 0.6, 0.7]), pd.Series([0.4, 0.45, 0.5, 0.55])
     difference, detectable = compare_seeds(a, b, confidence=0.9)
     assert difference == mean_difference(a, b, confidence=0.9)
-    pooled = np.sqrt((a.var() + b.var()) / 2)
-    assert detectable == pytest.approx(detectable_mean_difference(pooled, 3, alpha=0.1))
+    assert detectable == detectable_by_welch(a, b, alpha=0.1)
     with pytest.raises(InputError, match="seeds"):
         compare_seeds(a[:1], b)
 
@@ -101,8 +119,8 @@ def test_progress_counts_what_the_grid_has_and_what_it_lacks():
     assert table["done"].tolist() == [3, 0, 0]
     assert table["missing"].tolist() == [0, 3, 3]
     assert grid_progress(EMPTY)["missing"].sum() == len(cells())
-    assert "tanh on nsynth (3 of 3); GRU on nsynth-mini (3 of 3)." in describe_missing(table)
-    assert "3 trainings on nsynth; 3 trainings on nsynth-mini." in describe_missing(table, most=1)
+    assert "tanh on NSynth (subset) (3 of 3); GRU on nsynth-mini (3 of 3)." in describe_missing(table)
+    assert "3 trainings on NSynth (subset); 3 trainings on nsynth-mini." in describe_missing(table, most=1)
     assert describe_missing(grid_progress(RESULTS, grid[:3])) == "Nothing is missing."
     with pytest.raises(InputError, match="no cells"):
         grid_progress(RESULTS, [])
@@ -117,7 +135,7 @@ def test_a_blstm_is_compared_with_the_blstm():
 def test_core_rows_stand_side_by_side():
     table = side_by_side(summarise_seeds(RESULTS), ["nsynth-mini", "nsynth"])
     assert table.loc["2018 LSTM"].tolist() == ["62.0 % ± 2.0 % (3 seeds)", "–"]
-    assert table.loc["2018 BLSTM", "nsynth"] == "35.0 % ± 7.1 % (2 seeds)"
+    assert table.loc["2018 BLSTM", "NSynth (subset)"] == "35.0 % ± 7.1 % (2 seeds)"
     assert table.loc["BLSTM, SGD", "nsynth-mini"] == "20.0 % (1 seed)"
     assert (side_by_side(summarise_seeds(EMPTY), ["nsynth"]) == "–").all(axis=None)
 
@@ -133,9 +151,11 @@ def test_sentences_say_what_the_intervals_say():
     )
     differences = differences_from_baseline(grid)
     sentence = describe_differences(differences, "nsynth-mini")
-    assert "3 changes with an interval. Better than their 2018 network: batch 16. Worse: batch 256." in sentence
+    assert "3 rows with an interval." in sentence
+    assert "set against: batch: 16. Worse: batch: 256." in sentence
     assert "The other 1 cannot be told" in sentence
-    assert "beyond its interval" in describe_difference(differences, "nsynth-mini", "16")
-    assert "which may be none" in describe_difference(differences, "nsynth-mini", "tanh")
+    assert "about 0.2 of 3 such intervals" in sentence
+    assert "more than chance explains" in describe_difference(differences, "nsynth-mini", "16")
+    assert "which chance alone could explain" in describe_difference(differences, "nsynth-mini", "tanh")
     for nothing in (describe_differences(differences, "nsynth"), describe_difference(differences, "nsynth", "16")):
         assert "make ablations" in nothing

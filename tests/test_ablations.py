@@ -27,6 +27,7 @@ from nsynth_helpers.ablations import (
     SEEDS,
     Change,
     cells,
+    environment_file,
     read_results,
     run_grid,
 )
@@ -157,6 +158,7 @@ def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupte
     table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
     assert not any(runs.iterdir()), "a run was left behind although its row is kept"
+    assert json.loads(environment_file(results).read_text())["jobs"] == 1
 
 
 def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, settings, uninterrupted, tmp_path):

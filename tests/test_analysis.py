@@ -323,3 +323,10 @@ def test_temperature_changes_probabilities_but_no_prediction(judged):
     fitted = statistics.fit_temperature(analysis.logits_of(judged), judged["label"])
     again = statistics.fit_temperature(analysis.logits_of(cooler), cooler["label"])
     assert again == pytest.approx(fitted / 2, rel=1e-3)
+
+
+def test_accuracy_by_instrument_weighs_each_instrument_alike():
+    judged = pd.DataFrame({"instrument": ["a", "a", "a", "b", "c"], "correct": [True, False, False, True, False]})
+    known, new = analysis.accuracy_by_instrument(judged, {"a", "c"})
+    assert known.to_dict() == pytest.approx({"a": 1 / 3, "c": 0})
+    assert new.to_dict() == {"b": 1}

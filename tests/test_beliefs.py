@@ -7,10 +7,10 @@ import torch
 
 from nsynth_helpers import beliefs
 from nsynth_helpers.dataset import NoteFrames
+from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict
 from nsynth_helpers.models import FullyConnected, RecurrentClassifier
 from nsynth_helpers.notes import FAMILIES, parse_note_str
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training import LOGIT_COLUMNS, predict
 from nsynth_helpers.waveforms import CachedSplit
 
 NAMES = [f"{family}_acoustic_000-0{pitch}-100" for family in ("bass", "flute", "vocal") for pitch in (40, 50)]

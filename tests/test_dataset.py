@@ -106,6 +106,12 @@ def test_training_notes_are_mixed_anew_and_the_same_for_a_seed():
     assert order_of(1, shuffle=False) == list(range(10))
 
 
+@pytest.mark.parametrize(("notes", "sizes"), [(8, [4, 4]), (9, [4, 4]), (10, [4, 4, 2])])
+def test_a_last_training_batch_of_one_note_is_left_out(notes, sizes):
+    loader = NotesDataModule(*[NoteFrames(split_of(FAMILIES[:1] * notes))] * 2, 4).train_dataloader()
+    assert [len(labels) for _, labels in loader] == sizes
+
+
 # Measured: about 300, for the table, its copy without synth_lead, the labels and the row numbers.
 BYTES_A_NOTE = 450
 MEASURE = """

@@ -9,6 +9,7 @@ from test_training import TINY, tones
 
 from nsynth_helpers.ablations import KEY
 from nsynth_helpers.comparisons import judge_run
+from nsynth_helpers.evaluation import predict
 from nsynth_helpers.evidence import (
     A_GAIN,
     FAILS,
@@ -25,7 +26,7 @@ from nsynth_helpers.evidence import (
 )
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.statistics import Interval, detectable_difference, two_proportion_test
-from nsynth_helpers.training import fit, predict
+from nsynth_helpers.training import fit
 
 LITTLE = Wanted(-0.02, 0.02, "within 2 points")
 NAN = float("nan")
@@ -106,9 +107,7 @@ def test_the_first_measurement_decides_and_none_means_not_measured():
     first, second = Measurement("real", "real", (GOOD,)), Measurement("mini", "mini", (BAD,))
     verdict = settle("claim", "reading", [None, first, second])
     assert (verdict.verdict, verdict.data, verdict.reading) == (HOLDS, "real", "reading: above 0")
-    assert verdict.evidence.endswith(
-        "Apart from that, mini: a minus b −1.5 points (95 %: −2.0 to −1.0). By itself: fails."
-    )
+    assert verdict.evidence.endswith("Not counted: mini: a minus b −1.5 points (95 %: −2.0 to −1.0). (Alone: fails.)")
     nothing = settle("claim", "reading", [None], "Run it.")
     assert (nothing.verdict, nothing.evidence) == (UNDECIDED, "Run it.")
 
@@ -128,7 +127,7 @@ def test_evidence_is_gathered_from_runs(tmp_path):
     network = evidence.networks["LSTM"]
     assert evidence.has("LSTM")
     assert not evidence.has("LSTM", "BLSTM")
-    assert evidence.on("LSTM") == "nsynth-mini, 20 test notes, one training each on nsynth-mini, 2 epochs"
+    assert evidence.on("LSTM") == "nsynth-mini, 20 test notes, one training on nsynth-mini, 2 epochs"
     assert evidence.label("LSTM") == "nsynth-mini"
     assert network.best_epoch == run.metrics["best"]["epoch"]
     pd.testing.assert_frame_equal(network.test, judge_run(run, splits, settings))

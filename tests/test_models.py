@@ -168,3 +168,13 @@ def test_weights_of_another_network_are_refused(tmp_path, arguments):
     save_weights(small(), tmp_path / "last.safetensors")
     with pytest.raises(InputError, match=r"last\.safetensors holds the weights of another network"):
         load_weights(small(**arguments), tmp_path / "last.safetensors")
+
+
+def test_the_fully_connected_net_hears_a_waveform_and_its_negative_alike():
+    torch.manual_seed(3)
+    network = build_network("fully_connected").eval()
+    # Without biases, which shift both the same way, only the activation can tell the two apart.
+    nn.init.zeros_(network.layers[1].bias)
+    frames = torch.randn(4, 100, 160)
+    torch.testing.assert_close(network(frames), network(-frames))
+    assert not torch.allclose(network(frames), network(frames.flip(1)))

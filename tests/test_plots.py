@@ -1,11 +1,11 @@
-"""Figures: each returns ``fig, ax``, draws where it is told, names its units, and bears a missing family."""
+"""Figures of notes and data sets: each returns ``fig, ax``, draws where told, names units, bears a missing family."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from nsynth_helpers import plots
+from nsynth_helpers import data_plots, plots
 from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, parse_note_str
 from nsynth_helpers.settings import Settings
 
@@ -25,17 +25,17 @@ TWO_FAMILIES = dict.fromkeys(NAMES["valid"], TONE)
 
 # Function, its arguments, how many axes it draws on, and the units that its labels must tell.
 FIGURES = {
-    "plot_note_counts": ((SOURCES,), 3, "notes"),
-    "plot_pitches": ((NOTES,), None, "MIDI number"),
-    "plot_velocities": ((NOTES,), None, "MIDI, 0 to 127|(%)"),
-    "plot_waveform": ((TONE,), None, "(s)|of full scale"),
-    "plot_log_mel_spectrogram": ((TONE,), None, "(s)|(Hz|(dB"),
-    "plot_note": ((TONE, NAMES["train"][0]), 2, "(s)|of full scale|(Hz|(dB"),
-    "plot_family_waveforms": ((TWO_FAMILIES,), 2, "(s)|of full scale"),
-    "plot_family_spectrograms": ((TWO_FAMILIES,), 2, "(s)|(Hz|(dB"),
-    "plot_frames": ((TONE,), 2, "(ms)|of full scale|10 ms each|62.5 µs each"),
-    "plot_shared_instruments": ((TABLES,), 2, "split|notes"),
-    "plot_levels": ((LEVELS,), None, "of full scale|(%)"),
+    data_plots.plot_note_counts: ((SOURCES,), 3, "notes"),
+    data_plots.plot_pitches: ((NOTES,), None, "MIDI number"),
+    data_plots.plot_velocities: ((NOTES,), None, "MIDI, 0 to 127|(%)"),
+    plots.plot_waveform: ((TONE,), None, "(s)|of full scale"),
+    plots.plot_log_mel_spectrogram: ((TONE,), None, "(s)|(Hz|(dB"),
+    plots.plot_note: ((TONE, NAMES["train"][0]), 2, "(s)|of full scale|(Hz|(dB"),
+    plots.plot_family_waveforms: ((TWO_FAMILIES,), 2, "(s)|of full scale"),
+    plots.plot_family_spectrograms: ((TWO_FAMILIES,), 2, "(s)|(Hz|(dB"),
+    plots.plot_frames: ((TONE,), 2, "(ms)|of full scale|10 ms each|62.5 µs each"),
+    data_plots.plot_shared_instruments: ((TABLES,), 2, "split|notes"),
+    data_plots.plot_levels: ((LEVELS,), None, "of full scale|(%)"),
 }
 
 
@@ -51,10 +51,10 @@ def labels(fig) -> str:
     return " ".join([*parts, fig.get_supxlabel(), fig.get_supylabel()])
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_drawn_in_a_size_of_the_project_with_units(name):
-    arguments, count, units = FIGURES[name]
-    fig, ax = getattr(plots, name)(*arguments)
+@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
+def test_figure_is_drawn_in_a_size_of_the_project_with_units(draw):
+    arguments, count, units = FIGURES[draw]
+    fig, ax = draw(*arguments)
     assert tuple(fig.get_size_inches()) in (plots.WIDE, plots.PAGE)
     assert len(np.ravel(ax)) >= (count or 1)
     assert isinstance(ax, np.ndarray) == (count is not None)
@@ -62,11 +62,11 @@ def test_figure_is_drawn_in_a_size_of_the_project_with_units(name):
         assert unit in labels(fig), labels(fig)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_drawn_on_given_axes(name):
-    arguments, count, _ = FIGURES[name]
+@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
+def test_figure_is_drawn_on_given_axes(draw):
+    arguments, count, _ = FIGURES[draw]
     given_fig, given = plt.subplots(1, count or 1)
-    fig, ax = getattr(plots, name)(*arguments, ax=given)
+    fig, ax = draw(*arguments, ax=given)
     assert fig is given_fig and plt.get_fignums() == [given_fig.number]
     assert list(np.ravel(ax)) == list(np.ravel(given))
     for panel in np.ravel(given):
@@ -74,7 +74,7 @@ def test_figure_is_drawn_on_given_axes(name):
 
 
 def test_note_counts_stack_the_sources_to_the_number_of_notes():
-    _, ax = plots.plot_note_counts(SOURCES)
+    _, ax = data_plots.plot_note_counts(SOURCES)
     assert [panel.get_title() for panel in ax] == ["train: 11 notes", "valid: 2 notes", "test: 3 notes"]
     ends = [bar.get_x() + bar.get_width() for bar in ax[2].patches]
     assert max(ends) == 2, "two bass notes, one acoustic and one electronic"
@@ -83,14 +83,14 @@ def test_note_counts_stack_the_sources_to_the_number_of_notes():
 
 def test_pitch_whiskers_reach_the_extremes():
     pitches = [20, *range(58, 66), 110]
-    _, ax = plots.plot_pitches(pd.DataFrame({"pitch": pitches, "family": "bass", "split": "train"}))
+    _, ax = data_plots.plot_pitches(pd.DataFrame({"pitch": pitches, "family": "bass", "split": "train"}))
     # Points beyond the whiskers would be drawn without a line.
     whiskers = np.concatenate([line.get_xdata() for line in ax.lines if line.get_linestyle() == "-"])
     assert (whiskers.min(), whiskers.max()) == (20, 110)
 
 
 def test_velocity_shares_of_each_split_add_up():
-    _, ax = plots.plot_velocities(NOTES)
+    _, ax = data_plots.plot_velocities(NOTES)
     for container in ax.containers:
         assert sum(bar.get_height() for bar in container) == pytest.approx(100)
 
@@ -130,7 +130,7 @@ def test_figures_bear_silence():
 
 
 def test_shared_instruments_tell_heard_from_new():
-    _, ax = plots.plot_shared_instruments(TABLES)
+    _, ax = data_plots.plot_shared_instruments(TABLES)
     assert [text.get_text() for text in ax[0].texts] == ["11", "0", "1", "0", "2", "2", "1", "2", "3"]
     heard, new = ([bar.get_width() for bar in container] for container in ax[1].containers)
     assert (heard[:3], new[:3]) == ([1, 0, 0], [1, 0, 1]) and sum(heard + new) == 3

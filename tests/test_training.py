@@ -17,12 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 from nsynth_helpers import training
+from nsynth_helpers.comparisons import majority_accuracy
 from nsynth_helpers.dataset import NotesDataModule
+from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict, score, test_every_epoch
 from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, parse_note_str
 from nsynth_helpers.runs import HISTORY_COLUMNS, Run, RunConfig, find_run, keep_run, load_weights, run_folder
 from nsynth_helpers.settings import InputError, Settings
-from nsynth_helpers.training import evaluate_network, fit, predict, score, test_every_epoch
-from nsynth_helpers.waveforms import CachedSplit
+from nsynth_helpers.training import fit
+from nsynth_helpers.waveforms import CachedSplit, load_splits
 
 TINY = RunConfig(network_arguments={"hidden_size": 12, "num_layers": 1}, epochs=4, batch_size=8, seconds=0.1)
 
@@ -94,8 +96,7 @@ def test_history_states_what_the_weights_give(splits, settings):
 def test_the_saved_network_gives_the_saved_predictions(splits, settings):
     run = fit(TINY, splits, settings)
     again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
-    logits = training.LOGIT_COLUMNS
-    np.testing.assert_allclose(again[logits], run.predictions("test", "best")[logits], atol=1e-5)
+    np.testing.assert_allclose(again[LOGIT_COLUMNS], run.predictions("test", "best")[LOGIT_COLUMNS], atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(splits, settings):
@@ -275,32 +276,6 @@ def test_every_epoch_is_tested_once_and_remembered(splits, settings):
     assert test_every_epoch(kept, splits["test"], settings).equals(table)
 
 
-def test_a_run_of_predictions_alone_gathers_splits(splits, tmp_path):
-    network = TINY.build_network()
-    for split in ("valid", "test", "valid"):
-        evaluate_network(network, TINY, splits[split], "cpu", tmp_path / "alone")
-    alone = Run(tmp_path / "alone")
-    assert {split: len(alone.predictions(split)) for split in ("valid", "test")} == {"valid": 20, "test": 30}
-    assert set(alone.metrics["last"]) == {"valid", "test"}
-    with pytest.raises(InputError, match="no predictions of train"):
-        alone.predictions("train")
-
-
-def test_score_counts_what_is_right():
-    logits = np.full((4, 10), -2.0, dtype=np.float32)
-    logits[[0, 1, 2, 3], [0, 1, 2, 4]] = 8.0
-    table = pd.DataFrame(logits, columns=training.LOGIT_COLUMNS).assign(family=list(FAMILIES[:4]))
-    result = score(table)
-    assert (result["correct"], result["notes"], result["accuracy"]) == (3, 4, 0.75)
-    assert result["loss"] == pytest.approx(2.5, abs=0.01)
-
-
-def test_a_device_that_is_not_there_is_refused(splits):
-    absent = "mps" if not torch.backends.mps.is_available() else "cuda"
-    with pytest.raises(InputError, match=f"NSYNTH_DEVICE is '{absent}', which this machine does not have"):
-        predict(TINY.build_network(), TINY.frames(splits["test"]), absent)
-
-
 def test_an_unknown_optimizer_is_refused(splits, settings):
     with pytest.raises(InputError, match="no optimizer 'adagrad'"):
         fit(replace(TINY, optimizer="adagrad"), splits, settings)
@@ -317,3 +292,12 @@ def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, 
         with pytest.raises(InputError, match=r"is full; free some space .* the finished epochs are kept"):
             fit(TINY, splits, settings, path)
     assert fit(TINY, splits, settings, path).history["epoch"].tolist() == [1, 2, 3, 4]
+
+
+# Four epochs are enough for the convolutional net, and save a minute.
+@pytest.mark.parametrize(("network", "epochs"), [("fully_connected", 20), ("convolutional", 4)])
+def test_the_earlier_networks_beat_the_majority_by_ten_points_on_the_mini_subset(network, epochs, settings):
+    mini = load_splits(settings)
+    run = fit(RunConfig.from_settings(network, settings, epochs=epochs), mini, settings)
+    _, majority = majority_accuracy(mini["train"].notes, run.predictions("test"))
+    assert run.metrics["last"]["test"]["accuracy"] >= majority + 0.1
