@@ -16,7 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from nsynth_helpers.analysis import judge
-from nsynth_helpers.files import write_json
+from nsynth_helpers.files import in_turn, write_json
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.notes import seen_in
 from nsynth_helpers.runs import Run, RunConfig, data_digests, describe_environment, write_table
@@ -160,7 +160,7 @@ def run_grid(
     results : pathlib.Path
         The csv file; ``<name>.environment.json`` beside it tells the machine.
     settings : Settings
-        Cache and runs folders; an interrupted training resumes from there.
+        Cache and runs folders; an interrupted training resumes from there. One grid at a time works in a runs folder.
     real_folder : pathlib.Path, optional
         Real NSynth notes; cells that need them are left for later without it.
     jobs : int
@@ -175,11 +175,24 @@ def run_grid(
     -----
     Used in: 05_ablations.
     """
-    todo = [cell for cell in grid if cell.key not in _done(results)]
-    todo = [cell for cell in todo if cell.data == MINI_DATA or real_folder is not None]
-    if todo:
-        environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
-        write_json(environment_file(results), environment)
+    grid = [cell for cell in grid if cell.data == MINI_DATA or real_folder is not None]
+    if _todo(grid, results):
+        # Two grids that train the same cell in the same folder would delete each other's runs.
+        with in_turn(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
+            if todo := _todo(grid, results):
+                _fill(results, todo, settings, real_folder, jobs)
+    return read_results(results)
+
+
+def _todo(grid: list[Cell], results: Path) -> list[Cell]:
+    done = read_results(results)[KEY].to_dict("records")
+    return [cell for cell in grid if cell.key not in done]
+
+
+def _fill(results: Path, todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int) -> None:
+    """Train cells; each adds its row to the table as it ends."""
+    environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
+    write_json(environment_file(results), environment)
     # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(
@@ -192,7 +205,6 @@ def run_grid(
             shutil.rmtree(folder)
             progress.update(_shown_cost(cell))
             progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
-    return read_results(results)
 
 
 def environment_file(results: Path) -> Path:
@@ -227,10 +239,6 @@ def read_results(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=KEY)
     # A table whose changes are all numbers, such as batch sizes, would be read as numbers otherwise.
     return pd.read_csv(path, dtype={"data": str, "group": str, "change": str})
-
-
-def _done(results: Path) -> list[dict]:
-    return read_results(results)[KEY].to_dict("records")
 
 
 def _trained(

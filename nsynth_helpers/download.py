@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import requests
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from nsynth_helpers.archives import (
@@ -23,7 +22,7 @@ from nsynth_helpers.archives import (
     content_digest,
     open_members,
 )
-from nsynth_helpers.files import explain_full_disk, write_json
+from nsynth_helpers.files import explain_full_disk, in_turn, write_json
 from nsynth_helpers.notes import OFFICIAL_NOTES
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.transfer import PATIENCE, Patience, Transfer, require_space
@@ -195,26 +194,13 @@ class _Download(Transfer):
 
     def finish(self) -> Path:
         """Fetch and verify, unless that is done; wait first if another process is at it."""
-        with self._turn():
+        with in_turn(self.lock, f"downloads {self.archive.name}"):
             if self.path.exists():
                 self._verify_finished()
             else:
                 self.fetch()
                 self._verify_part()
         return self.path
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        lock = FileLock(self.lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tqdm.write(f"Another process downloads {self.archive.name}; waiting for it.")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _verify_finished(self) -> None:
         if _recorded_stamp(self.verified) == _stamp(self.path):

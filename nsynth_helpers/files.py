@@ -1,12 +1,17 @@
-"""Files that are written whole or not at all, and a full disk told in one sentence."""
+"""Files that are written whole or not at all and by one process at a time; a full disk told in one sentence."""
 
 from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 from nsynth_helpers.settings import InputError
 
@@ -26,7 +31,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         Takes the temporary path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    # Two processes that write the same file at once must not take each other's half-written one for their own.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         temporary.replace(path)
@@ -42,6 +48,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def in_turn(lock: Path, doing: str) -> Iterator[None]:
+    """Let one process at a time do something; another one says what it waits for, and waits.
+
+    Parameters
+    ----------
+    lock : pathlib.Path
+        The file that stands for the work; its folder is made if it is missing.
+    doing : str
+        What the other process does, such as ``trains <folder>``, for the sentence on stderr.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    turn = FileLock(lock)
+    try:
+        turn.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"Another process {doing}; waiting for it.", file=sys.stderr)
+        turn.acquire()
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 @contextmanager

@@ -27,8 +27,9 @@ from nsynth_helpers.waveforms import CachedSplit
 CHECKPOINTS = ("last", "best")
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
 RECORDED_PACKAGES = ("torch", "lightning", "numpy", "pandas", "librosa", "soundfile", "nsynth-workbook")
+RESUME_FILE, LOCK_FILE = "training.ckpt", "training.lock"
 # What a committed run leaves behind: large, or of use only while the training goes on.
-NOT_KEPT = ("epochs", "training.ckpt", "training.lock")
+NOT_KEPT = ("epochs", RESUME_FILE, LOCK_FILE)
 
 
 @dataclass(frozen=True)

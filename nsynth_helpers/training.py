@@ -15,7 +15,6 @@ from pathlib import Path
 import lightning
 import pandas as pd
 import torch
-from filelock import FileLock
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
@@ -25,11 +24,13 @@ from tqdm.auto import tqdm
 
 from nsynth_helpers.dataset import NotesDataModule
 from nsynth_helpers.evaluation import predict, score
-from nsynth_helpers.files import explain_full_disk, write_json
+from nsynth_helpers.files import explain_full_disk, in_turn, write_json
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import (
     CHECKPOINTS,
     HISTORY_COLUMNS,
+    LOCK_FILE,
+    RESUME_FILE,
     Run,
     RunConfig,
     data_digests,
@@ -42,8 +43,6 @@ from nsynth_helpers.runs import (
 )
 from nsynth_helpers.settings import InputError, Settings, progress_is_off
 from nsynth_helpers.waveforms import CachedSplit
-
-RESUME_FILE = "training.ckpt"
 
 
 def fit(
@@ -88,8 +87,7 @@ def fit(
     if rank_zero_only.rank != 0:
         _train(config, splits, settings, path, callbacks)
         return Run(path)
-    path.mkdir(parents=True, exist_ok=True)
-    with FileLock(path / "training.lock"), explain_full_disk(path, "the finished epochs are kept"):
+    with in_turn(path / LOCK_FILE, f"trains {path}"), explain_full_disk(path, "the finished epochs are kept"):
         record = {"config": asdict(config), "data": data_digests(splits) | {"name": settings.data_name}}
         _claim(path, record, retrain or settings.retrain)
         if not Run(path).finished:
@@ -106,7 +104,7 @@ def _claim(path: Path, record: dict, retrain: bool) -> None:
             return
         raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
     for entry in path.iterdir():
-        if entry.name != "training.lock":
+        if entry.name != LOCK_FILE:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     write_json(path / "environment.json", describe_environment())
     write_json(path / "config.json", record)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from tqdm.auto import tqdm
 
 from nsynth_helpers.archives import AudioFile, NoteStream, SplitSource, content_digest, find_split, fingerprint
 from nsynth_helpers.decoding import decode_all
-from nsynth_helpers.files import explain_full_disk, write_json
+from nsynth_helpers.files import explain_full_disk, in_turn, write_json
 from nsynth_helpers.notes import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
 from nsynth_helpers.settings import InputError, Settings, progress_is_off
 
@@ -93,7 +92,8 @@ def load_split(settings: Settings, split: str, **options) -> CachedSplit:
     """
     source = find_split(settings.data_folder, split)
     folder = cache_folder(settings, source)
-    with explain_full_disk(folder.parent, KEPT), _locked(folder):
+    lock = folder.with_name(folder.name + ".lock")
+    with explain_full_disk(folder.parent, KEPT), in_turn(lock, f"prepares {folder}"):
         if options.get("rebuild") or not (folder / RECORD).exists():
             prepare(source, folder, settings.seconds, workers=settings.workers, **options)
         return _open(source, folder)
@@ -304,12 +304,6 @@ def _refuse_changed(source: SplitSource, folder: Path, record: dict) -> None:
             "run prepare again with --rebuild, or delete that folder."
         )
     write_json(folder / RECORD, record | {"fingerprint": fingerprint(source)})
-
-
-def _locked(folder: Path) -> FileLock:
-    """Let one process build a cache while others wait for it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_name(folder.name + ".lock"))
 
 
 def _progress_bar(source: SplitSource, stream: NoteStream) -> tqdm:

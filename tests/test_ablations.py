@@ -174,6 +174,20 @@ def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, s
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
 
 
+def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninterrupted, tmp_path, monkeypatch, capsys):
+    """Two grids at once would delete each other's runs."""
+    results = tmp_path / "ablations.csv"
+    with running(tmp_path, notes, results, 1, EPOCHS) as process:
+        wait_for((settings.runs / "ablations").is_dir, process)
+        with monkeypatch.context() as patch:
+            patch.setattr(ablations, "train_cell", lambda *_: pytest.fail("trained what the other process trains"))
+            table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+        process.wait(PATIENCE)
+    assert process.returncode == 0
+    assert f"runs a grid of ablations in {settings.runs}; waiting for it" in capsys.readouterr().err
+    pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
+
+
 def test_what_is_done_is_skipped(notes, settings, tmp_path, monkeypatch):
     """Also where every change's name is a number, which csv would give back as one."""
     results = tmp_path / "ablations.csv"

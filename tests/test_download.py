@@ -679,6 +679,6 @@ def test_second_process_waits_and_fetches_nothing(server, tmp_path, capsys):
         wait_until(part(tmp_path).exists)
         fetch(server, tmp_path)
     assert child.returncode == 0
-    assert "waiting for it" in capsys.readouterr().out
+    assert "waiting for it" in capsys.readouterr().err
     assert_finished(tmp_path)
     assert len(server.gets()) == 1

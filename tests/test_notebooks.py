@@ -27,12 +27,14 @@ def shown(cell) -> list[str]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_running_each_cell_twice_shows_the_same_page(path: Path):
+def test_running_each_cell_twice_shows_the_same_page(path: Path, tmp_path: Path):
+    """With runs and figures of its own: what other tests train meanwhile must not come between a cell's two runs."""
     notebook = nbformat.read(path, as_version=4)
     twice = [cell for cell in notebook.cells if cell.cell_type == "code" for _ in range(2)]
     notebook.cells = [nbformat.v4.new_code_cell(cell.source) for cell in twice]
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
-    client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
+    own = {"NSYNTH_RUNS": str(tmp_path / "runs"), "NSYNTH_FIGURES": str(tmp_path / "figures")}
+    client.execute(env={**os.environ, **own, "TQDM_DISABLE": "1"})
     for first, second in zip(notebook.cells[::2], notebook.cells[1::2], strict=True):
         assert shown(first) == shown(second), first.source
 
