@@ -12,10 +12,9 @@ import pandas as pd
 from nsynth_helpers.ablations import GRID, KEY, Cell, cells, environment_file, title_of
 from nsynth_helpers.sentences import excludes_zero, percent, points
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.statistics import Difference, detectable_by_welch, mean_difference
+from nsynth_helpers.statistics import FEWEST_VALUES, Difference, detectable_by_welch, mean_difference
 
 ROW = ["data", "group", "change", "epochs"]
-FEWEST_SEEDS = 2
 # Rows of these groups say by themselves what was changed.
 NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
 
@@ -164,7 +163,7 @@ def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -
             continue
         values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.change, baseline))
         difference = low = high = detectable = np.nan
-        if min(len(values), len(others)) >= FEWEST_SEEDS:
+        if min(len(values), len(others)) >= FEWEST_VALUES:
             found, detectable = compare_seeds(values, others, confidence)
             difference, low, high = found.estimate, found.low, found.high
         elif len(values) and len(others):

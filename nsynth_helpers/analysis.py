@@ -1,4 +1,4 @@
-"""Predictions to tables: who is confused with whom, the extreme notes, accuracy by group, rules of early stopping."""
+"""Predictions to tables: who is confused with whom, the extreme notes, accuracy by group, two networks' answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 from scipy.special import softmax
 from sklearn import metrics
 
+from nsynth_helpers.calibration import expected_calibration_error
 from nsynth_helpers.notes import FAMILIES, NOTE_STR
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.statistics import (
     clustered_bootstrap,
     clustered_t_interval,
-    expected_calibration_error,
     wilson_interval,
 )
 
@@ -258,7 +258,7 @@ def accuracy_by_instrument(judged: pd.DataFrame, train_instruments) -> tuple[pd.
     Used in: 04_result_analysis, 05_ablations.
     """
     accuracy = judged.groupby("instrument")["correct"].mean()
-    known = accuracy.index.isin(list(train_instruments))
+    known = accuracy.index.isin(train_instruments)
     return accuracy[known], accuracy[~known]
 
 
@@ -322,42 +322,6 @@ def accuracy_without(judged: pd.DataFrame, groups: Mapping[str, Collection[str]]
         interval = wilson_interval(kept.sum(), len(kept))
         rows.append((name, len(kept), int(kept.sum()), interval.estimate, interval.low, interval.high))
     return pd.DataFrame(rows, columns=["left_out", "notes", "correct", "accuracy", "low", "high"])
-
-
-def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:
-    """The epoch that each rule of choosing a model picks.
-
-    Parameters
-    ----------
-    history : pandas.DataFrame
-        One row an epoch, in order: ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy`` (fraction).
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``rule``, ``epoch``, ``valid_loss``, ``valid_accuracy``; ties go to the earliest epoch. The rules: ``before
-        first rise`` (of the valid loss; what the 2018 code did; the last epoch if it never rises), ``lowest valid
-        loss``, ``highest valid accuracy``, ``last``.
-
-    Notes
-    -----
-    Raises `InputError` if there are no epochs or a valid figure is not a finite number. Used in: 02_lstm_training,
-    04_result_analysis.
-    """
-    curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
-    if curves.empty or not np.isfinite(curves).all(axis=None):
-        raise InputError("The history has no epochs or a valid figure that is not a number; train the run again.")
-    rises = np.flatnonzero(curves["valid_loss"].diff() > 0)
-    last = len(curves) - 1
-    picks = {
-        "before first rise": rises[0] - 1 if len(rises) else last,
-        "lowest valid loss": curves["valid_loss"].idxmin(),
-        "highest valid accuracy": curves["valid_accuracy"].idxmax(),
-        "last": last,
-    }
-    table = curves.loc[list(picks.values())].reset_index(drop=True)
-    table.insert(0, "rule", list(picks))
-    return table
 
 
 def agreement(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> pd.DataFrame:

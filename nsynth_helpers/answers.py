@@ -16,10 +16,7 @@ from nsynth_helpers.sentences import (
     percent,
     points,
 )
-from nsynth_helpers.statistics import Interval, mean_difference
-
-# Fewer have no spread to compare by.
-FEWEST_INSTRUMENTS = 2
+from nsynth_helpers.statistics import FEWEST_VALUES, Interval, mean_difference
 
 
 def answer_behaviour(confusions: Mapping[str, pd.DataFrame], judged: Mapping[str, pd.DataFrame]) -> str:
@@ -152,7 +149,7 @@ def answer_summary(
         "beyond chance."
     ]
     for network, (known, new) in seen.items():
-        if min(len(known), len(new)) >= FEWEST_INSTRUMENTS:
+        if min(len(known), len(new)) >= FEWEST_VALUES:
             gap = mean_difference(known, new)
             verdict = "the gap may be chance"
             if excludes_zero(gap.low, gap.high):

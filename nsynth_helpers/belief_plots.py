@@ -26,7 +26,7 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
     Parameters
     ----------
     diagrams : mapping of str to mapping of str to pandas.DataFrame
-        From the title of a panel to a name (``before``, ``after``) to what `statistics.reliability_table` returns.
+        From the title of a panel to a name (``before``, ``after``) to what `calibration.reliability_table` returns.
     ax : sequence of Axes, optional
         One for each diagram.
 
@@ -68,7 +68,7 @@ def plot_checkpoints(
         From network to ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of train, valid and, where
         known, test.
     rules : mapping of str to pandas.DataFrame
-        From network to what `analysis.checkpoint_rules` returns.
+        From network to what `runs.checkpoint_rules` returns.
 
     Notes
     -----

@@ -18,12 +18,13 @@ from nsynth_helpers.analysis import (
     summary_scores,
     with_temperature,
 )
+from nsynth_helpers.calibration import fit_temperature, reliability_table
 from nsynth_helpers.evaluation import predict, score
 from nsynth_helpers.models import build_network, count_parameters
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import Run, data_digests
 from nsynth_helpers.settings import Settings
-from nsynth_helpers.statistics import fit_temperature, reliability_table, wilson_interval
+from nsynth_helpers.statistics import wilson_interval
 from nsynth_helpers.waveforms import CachedSplit
 
 NETWORK_NAMES = {

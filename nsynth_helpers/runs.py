@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -258,6 +259,42 @@ def read_history(folder: Path) -> pd.DataFrame:
     """The history of a run, or an empty one where none has been written yet."""
     path = folder / "history.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
+
+
+def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:
+    """The epoch that each rule of choosing a model picks.
+
+    Parameters
+    ----------
+    history : pandas.DataFrame
+        One row an epoch, in order: ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy`` (fraction).
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``rule``, ``epoch``, ``valid_loss``, ``valid_accuracy``; ties go to the earliest epoch. The rules: ``before
+        first rise`` (of the valid loss; what the 2018 code did; the last epoch if it never rises), ``lowest valid
+        loss``, ``highest valid accuracy``, ``last``.
+
+    Notes
+    -----
+    Raises `InputError` if there are no epochs or a valid figure is not a finite number. Used in: 02_lstm_training,
+    04_result_analysis.
+    """
+    curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
+    if curves.empty or not np.isfinite(curves).all(axis=None):
+        raise InputError("The history has no epochs or a valid figure that is not a number; train the run again.")
+    rises = np.flatnonzero(curves["valid_loss"].diff() > 0)
+    last = len(curves) - 1
+    picks = {
+        "before first rise": rises[0] - 1 if len(rises) else last,
+        "lowest valid loss": curves["valid_loss"].idxmin(),
+        "highest valid accuracy": curves["valid_accuracy"].idxmax(),
+        "last": last,
+    }
+    table = curves.loc[list(picks.values())].reset_index(drop=True)
+    table.insert(0, "rule", list(picks))
+    return table
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

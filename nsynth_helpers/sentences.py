@@ -291,7 +291,7 @@ def describe_rules(network: str, rules: pd.DataFrame) -> str:
     network : str
         Its name.
     rules : pandas.DataFrame
-        What `analysis.checkpoint_rules` returns, with ``test_accuracy`` where it is known.
+        What `runs.checkpoint_rules` returns, with ``test_accuracy`` where it is known.
 
     Notes
     -----

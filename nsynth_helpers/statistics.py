@@ -1,4 +1,4 @@
-"""How sure a number is: intervals, tests between models, what data could have detected, and calibration."""
+"""How sure a number is: intervals, tests between models, and what data could have detected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import TTestIndPower, TTestPower
@@ -17,11 +17,12 @@ from statsmodels.stats.proportion import (
     proportion_confint,
     proportions_ztest,
 )
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from nsynth_helpers.settings import InputError
 
-# A network that is right on every note has no finite best temperature; the search stays within these.
-TEMPERATURES = (0.01, 100.0)
+# The fewest values, be they of seeds or of instruments, that have a spread.
+FEWEST_VALUES = 2
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _by_instrument(values, clusters) -> tuple[np.ndarray, np.ndarray, int]:
     values, (codes, names) = np.asarray(values, dtype=float), pd.factorize(np.asarray(clusters))
     if len(codes) != len(values):
         raise InputError(f"{len(values)} values but {len(codes)} instruments were given; pass one of each for a note.")
-    if len(names) < 2:
+    if len(names) < FEWEST_VALUES:
         raise InputError(f"The notes come from {len(names)} instrument(s); an interval over them needs two or more.")
     return values, codes, len(names)
 
@@ -227,7 +228,7 @@ def mean_difference(a, b, paired: bool = False, confidence: float = 0.95) -> Dif
     Used in: 05_ablations.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if min(len(a), len(b)) < 2 or (paired and len(a) != len(b)):
+    if min(len(a), len(b)) < FEWEST_VALUES or (paired and len(a) != len(b)):
         raise InputError(
             f"{len(a)} and {len(b)} seeds cannot be compared; give two or more of each, equally many when paired."
         )
@@ -269,7 +270,7 @@ def detectable_difference(notes_a: int, notes_b: int, rate: float, power: float 
 
 
 def detectable_mean_difference(
-    deviation: float, seeds: int, paired: bool = False, power: float = 0.8, alpha: float = 0.05
+    deviation: float, seeds: float, paired: bool = False, power: float = 0.8, alpha: float = 0.05
 ) -> float:
     """The smallest difference of two means over seeds that a t-test would have found with this power.
 
@@ -277,8 +278,8 @@ def detectable_mean_difference(
     ----------
     deviation : float
         Standard deviation over seeds (pooled), or of the differences seed by seed when paired.
-    seeds : int
-        Seeds of each of the two configurations; `InputError` below two.
+    seeds : float
+        Seeds of each of the two configurations, not always whole for `detectable_by_welch`; `InputError` below two.
     paired : bool
         Whether the same seeds are compared one by one.
 
@@ -286,8 +287,8 @@ def detectable_mean_difference(
     -----
     `statsmodels.stats.power.TTestIndPower` and `TTestPower`. Used in: 05_ablations.
     """
-    if seeds < 2:
-        raise InputError(f"{seeds} seed(s) tell nothing about the spread; train with two seeds or more.")
+    if seeds < FEWEST_VALUES:
+        raise InputError(f"{seeds:g} seed(s) tell nothing about the spread; train with two seeds or more.")
     analysis, size = (TTestPower(), "nobs") if paired else (TTestIndPower(), "nobs1")
     effect = analysis.solve_power(**{size: seeds}, alpha=alpha, power=power)
     return float(np.squeeze(effect)) * deviation
@@ -305,17 +306,16 @@ def detectable_by_welch(a, b, power: float = 0.8, alpha: float = 0.05) -> float:
 
     Notes
     -----
-    The standard error and degrees of freedom of `mean_difference`, through `statsmodels.stats.power.TTestPower`. 0
-    where neither sample has any spread. Used in: 05_ablations.
+    The standard error and degrees of freedom of `mean_difference`, from `statsmodels.stats.weightstats.CompareMeans`.
+    0 where neither sample has any spread. Used in: 05_ablations.
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-    if not parts.sum():
+    means = CompareMeans(DescrStatsW(a), DescrStatsW(b))
+    error = means.std_meandiff_separatevar
+    if not error:
         return 0.0
-    freedom = parts.sum() ** 2 / (parts**2 / np.array([len(a) - 1, len(b) - 1])).sum()
-    # One sample of freedom + 1 values has as many degrees of freedom; its effect is in standard deviations.
-    effect = TTestPower().solve_power(nobs=freedom + 1, alpha=alpha, power=power)
-    return float(np.squeeze(effect) * np.sqrt(freedom + 1) * np.sqrt(parts.sum()))
+    # One sample of so many values has these degrees of freedom, and this standard error of its mean.
+    values = means.dof_satt() + 1
+    return detectable_mean_difference(error * np.sqrt(values), values, paired=True, power=power, alpha=alpha)
 
 
 def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:
@@ -330,87 +330,3 @@ def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:
     needed = stats.norm.ppf(0.5 + interval.confidence / 2)
     standard_error = (interval.high - interval.low) / (2 * needed)
     return float(standard_error * (needed + stats.norm.ppf(power)))
-
-
-def reliability_table(probabilities, correct, bins: int = 15, confidence: float = 0.95) -> pd.DataFrame:
-    """How often the network is right at each level of the probability that it gives its prediction.
-
-    Parameters
-    ----------
-    probabilities : array of float, shape (notes,)
-        Probability of the predicted family, 0 to 1.
-    correct : array of bool, shape (notes,)
-        Whether the prediction is right.
-    bins : int
-        Bins of equal width; each holds its lower edge, the last one also 1.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a bin: ``bin_low``, ``bin_high``, ``notes``, ``probability`` (mean in the bin), ``accuracy``, ``low``,
-        ``high`` (Wilson interval of the accuracy); NaN where a bin has no notes.
-
-    Raises
-    ------
-    InputError
-        If the lengths differ, there are no notes, or a probability is not between 0 and 1.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    probabilities, correct = np.asarray(probabilities, dtype=float), np.asarray(correct, dtype=float)
-    if probabilities.shape != correct.shape or not len(correct):
-        raise InputError(f"{len(probabilities)} probabilities of {len(correct)} notes; give one for each, and some.")
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise InputError("A probability lies outside 0 to 1; pass softmax probabilities rather than logits.")
-    means, edges, _ = stats.binned_statistic(probabilities, [probabilities, correct], "mean", bins, (0, 1))
-    totals, _, _ = stats.binned_statistic(probabilities, [np.ones_like(correct), correct], "sum", bins, (0, 1))
-    interval = wilson_interval(totals[1], totals[0], confidence)
-    table = pd.DataFrame({"bin_low": edges[:-1], "bin_high": edges[1:], "notes": totals[0].astype(int)})
-    return table.assign(probability=means[0], accuracy=means[1], low=interval.low, high=interval.high)
-
-
-def expected_calibration_error(probabilities, correct, bins: int = 15) -> float:
-    """Mean gap between probability and accuracy over the bins of `reliability_table`, weighted by their notes.
-
-    Notes
-    -----
-    Guo and others (2017), "On calibration of modern neural networks", eq. 3. Equals torchmetrics'
-    ``MulticlassCalibrationError(norm="l1")`` unless a probability is exactly 1, for which torchmetrics opens a bin of
-    its own. Used in: 04_result_analysis.
-    """
-    table = reliability_table(probabilities, correct, bins).dropna()
-    return float(np.average((table["probability"] - table["accuracy"]).abs(), weights=table["notes"]))
-
-
-def fit_temperature(logits, labels) -> float:
-    """The temperature that makes logits fit the labels best; above 1 the network was over-confident.
-
-    Parameters
-    ----------
-    logits : array of float, shape (notes, families)
-        Logits on the valid split (never on test).
-    labels : array of int, shape (notes,)
-        True families as places in `notes.FAMILIES`; `InputError` unless there is one for each row.
-
-    Notes
-    -----
-    Temperature scaling of Guo and others (2017), section 4.2: least negative log-likelihood, searched over the
-    logarithm of the temperature from 0.01 to 100. Used in: 04_result_analysis.
-    """
-    logits, labels = np.asarray(logits, dtype=float), np.asarray(labels, dtype=int)
-    if not len(labels) or len(labels) != len(logits):
-        raise InputError(f"{len(logits)} rows of logits with {len(labels)} labels; give one each, and some notes.")
-    rows = np.arange(len(labels))
-
-    def negative_log_likelihood(log_temperature):
-        return -special.log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean()
-
-    found = optimize.minimize_scalar(negative_log_likelihood, bounds=np.log(TEMPERATURES), method="bounded")
-    return float(np.exp(found.x))
-
-
-def apply_temperature(logits, temperature: float) -> np.ndarray:
-    """Probabilities (float64, of the logits' shape) after dividing the logits by a temperature."""
-    return special.softmax(np.asarray(logits, dtype=float) / temperature, axis=-1)

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from nsynth_helpers import published
-from nsynth_helpers.ablation_tables import FEWEST_SEEDS, baseline_of, compare_seeds, over_seeds
+from nsynth_helpers.ablation_tables import baseline_of, compare_seeds, over_seeds
 from nsynth_helpers.ablations import CORE_EPOCHS, DATA_TITLES, MINI_DATA, MINOR_EPOCHS, REAL_DATA
-from nsynth_helpers.analysis import checkpoint_rules
 from nsynth_helpers.comparisons import NETWORK_NAMES
 from nsynth_helpers.evidence import (
     A_GAIN,
@@ -29,7 +28,9 @@ from nsynth_helpers.evidence import (
     settle,
 )
 from nsynth_helpers.notes import OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
+from nsynth_helpers.runs import checkpoint_rules
 from nsynth_helpers.statistics import (
+    FEWEST_VALUES,
     Interval,
     clustered_t_interval,
     detectable_from_interval,
@@ -101,7 +102,7 @@ def _biggest(evidence: Evidence, data: str) -> Measurement | None:
         "tanh": -_gain(evidence, data, "tanh", MINOR_EPOCHS),
     }
     # Without one of its rivals, nothing can be called the biggest.
-    if min(map(len, (gain, *rivals.values()))) < FEWEST_SEEDS:
+    if min(map(len, (gain, *rivals.values()))) < FEWEST_VALUES:
         return None
     findings = (Finding(f"Adam minus {name}", *compare_seeds(gain, other), A_GAIN) for name, other in rivals.items())
     on = _describe(evidence, data, "LSTM, SGD", CORE_EPOCHS)
@@ -129,7 +130,7 @@ def plain_rnn(claim: str, evidence: Evidence) -> list[Verdict]:
 
 def _accuracy(evidence: Evidence, data: str, change: str, epochs: int) -> Measurement | None:
     values = over_seeds(evidence.ablations, data, change, epochs)
-    if len(values) < FEWEST_SEEDS:
+    if len(values) < FEWEST_VALUES:
         return None
     # The mean of one sample is its difference from certain zeros, seed by seed.
     interval = mean_difference(values, np.zeros(len(values)), paired=True)
@@ -168,7 +169,7 @@ def _own_overfitting(evidence: Evidence, name: str) -> Measurement | None:
         return None
     network = evidence.networks[name]
     last, best = (judged.sort_values("note_str") for judged in (network.valid, network.valid_best))
-    if last["instrument"].nunique() < FEWEST_SEEDS:
+    if last["instrument"].nunique() < FEWEST_VALUES:
         return None
     interval = clustered_t_interval(note_losses(last) - note_losses(best), last["instrument"])
     on = f"{evidence.data}, {len(last):,} valid notes, one training on {network.trained_on}"
@@ -204,7 +205,7 @@ def _last_minus_best(evidence: Evidence, data: str, change: str) -> Measurement 
         for column in ("test_accuracy", "best_test_accuracy")
     )
     # Where every seed's last epoch is its best one, the two rules name one model, and there is nothing to compare.
-    if len(last) < FEWEST_SEEDS or last.equals(best):
+    if len(last) < FEWEST_VALUES or last.equals(best):
         return None
     detectable = detectable_mean_difference((last - best).std(), len(last), paired=True)
     finding = Finding("last minus best", mean_difference(last, best, paired=True), detectable, A_GAIN)
@@ -248,7 +249,7 @@ def _time_over_seeds(evidence: Evidence, data: str) -> Measurement | None:
 
 def _time_ratio(lstm: pd.Series, blstm: pd.Series, data: str, on: str) -> Measurement | None:
     """The interval of a ratio is that of a difference of logarithms."""
-    if min(len(lstm), len(blstm)) < FEWEST_SEEDS:
+    if min(len(lstm), len(blstm)) < FEWEST_VALUES:
         return None
     difference, detectable = compare_seeds(np.log(blstm), np.log(lstm))
     estimate, low, high, factor = map(float, np.exp([difference.estimate, difference.low, difference.high, detectable]))
@@ -314,7 +315,7 @@ def _difference(
     evidence: Evidence, data: str, a: str, b: str, what: str, wanted: Wanted, epochs: int, confidence: float = 0.95
 ) -> Finding | None:
     values = [over_seeds(evidence.ablations, data, change, epochs) for change in (a, b)]
-    if min(map(len, values)) < FEWEST_SEEDS:
+    if min(map(len, values)) < FEWEST_VALUES:
         return None
     return Finding(what, *compare_seeds(*values, confidence), wanted)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from nsynth_helpers import published
-from nsynth_helpers.ablation_tables import FEWEST_SEEDS, compare_seeds
+from nsynth_helpers.ablation_tables import compare_seeds
 from nsynth_helpers.ablations import MINI_DATA
 from nsynth_helpers.analysis import accuracy_by_instrument, agreement
 from nsynth_helpers.comparisons import NETWORK_NAMES
@@ -41,6 +41,7 @@ from nsynth_helpers.evidence import (
 from nsynth_helpers.family_claims import families, keyboard_as_bass, variety
 from nsynth_helpers.sentences import points
 from nsynth_helpers.statistics import (
+    FEWEST_VALUES,
     Interval,
     clustered_difference,
     detectable_difference,
@@ -265,7 +266,7 @@ def _accuracy_by_instrument(evidence: Evidence) -> tuple[pd.Series, pd.Series]:
 
 
 def _both_kinds(evidence: Evidence) -> bool:
-    return min(map(len, _accuracy_by_instrument(evidence))) >= FEWEST_SEEDS
+    return min(map(len, _accuracy_by_instrument(evidence))) >= FEWEST_VALUES
 
 
 def _known_minus_new(evidence: Evidence) -> Measurement | None:

@@ -1,4 +1,4 @@
-"""Predictions to tables, on made-up predictions whose answers are known and on the published matrices and curves."""
+"""Predictions to tables, on made-up predictions whose answers are known and on the published matrices."""
 
 import json
 from dataclasses import asdict
@@ -11,6 +11,7 @@ from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from nsynth_helpers import analysis, notes, statistics
+from nsynth_helpers.calibration import expected_calibration_error, fit_temperature
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.settings import InputError
 
@@ -137,7 +138,7 @@ def test_scores_agree_with_scikit_learn(judged):
     assert summary.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert summary.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert summary.accuracy == judged["correct"].mean()
-    gap = statistics.expected_calibration_error(judged["probability"], judged["correct"])
+    gap = expected_calibration_error(judged["probability"], judged["correct"])
     assert asdict(summary)["expected_calibration_error"] == gap
     scores = analysis.family_scores(judged)
     reed = judged[judged["family"] == "reed"]["correct"]
@@ -236,43 +237,6 @@ def test_accuracy_without_noisy_and_duplicate_notes():
     assert table["accuracy"].tolist() == pytest.approx([2 / 6, 2 / 4, 2 / 4, 2 / 3])
 
 
-def history_of(losses, accuracies):
-    epochs = range(1, len(losses) + 1)
-    return pd.DataFrame({"epoch": epochs, "valid_loss": losses, "valid_accuracy": accuracies})
-
-
-def test_checkpoint_rules_part_where_the_loss_rises_twice():
-    rules = analysis.checkpoint_rules(history_of([2.0, 1.8, 1.9, 1.5, 1.7, 1.6], [0.2, 0.3, 0.4, 0.5, 0.6, 0.6]))
-    assert rules.set_index("rule")["epoch"].to_dict() == {
-        "before first rise": 2,
-        "lowest valid loss": 4,
-        "highest valid accuracy": 5,
-        "last": 6,
-    }
-    assert rules["valid_loss"].tolist() == [1.8, 1.5, 1.7, 1.6]
-
-
-def test_checkpoint_rules_without_a_rise_and_with_one_epoch():
-    rules = analysis.checkpoint_rules(history_of([2.0, 1.8, 1.8], [0.2, 0.3, 0.25]))
-    assert rules["epoch"].tolist() == [3, 2, 2, 3]
-    assert analysis.checkpoint_rules(history_of([2.0], [0.2]))["epoch"].tolist() == [1, 1, 1, 1]
-
-
-def test_checkpoint_rules_on_the_published_curves(report):
-    picked = {}
-    for model in ("lstm", "blstm"):
-        curves = report[model]["curves"]
-        rules = analysis.checkpoint_rules(history_of(curves["valid_loss"], np.divide(curves["valid_accuracy"], 100)))
-        picked[model] = rules["epoch"].tolist()
-    assert picked == {"lstm": [2, 2, 17, 20], "blstm": [2, 2, 12, 20]}
-
-
-@pytest.mark.parametrize("history", [history_of([], []), history_of([1.0, np.nan], [0.1, 0.1])])
-def test_checkpoint_rules_refuse_empty_and_broken_histories(history):
-    with pytest.raises(InputError, match="train the run again"):
-        analysis.checkpoint_rules(history)
-
-
 def test_agreement_aligns_by_name():
     other = [(name, {name.split("_")[0]: 1}) for name, _ in reversed(FOUR)]
     other[0] = (FOUR[3][0], {"bass": 1})
@@ -320,8 +284,8 @@ def test_temperature_changes_probabilities_but_no_prediction(judged):
     assert (cooler["predicted"] == judged["predicted"]).all()
     halved = softmax(analysis.logits_of(judged) / 2, axis=1).max(axis=1)
     assert cooler["probability"].to_numpy() == pytest.approx(halved)
-    fitted = statistics.fit_temperature(analysis.logits_of(judged), judged["label"])
-    again = statistics.fit_temperature(analysis.logits_of(cooler), cooler["label"])
+    fitted = fit_temperature(analysis.logits_of(judged), judged["label"])
+    again = fit_temperature(analysis.logits_of(cooler), cooler["label"])
     assert again == pytest.approx(fitted / 2, rel=1e-3)
 
 

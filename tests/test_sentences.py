@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from nsynth_helpers import published, sentences
-from nsynth_helpers.analysis import checkpoint_rules, name_confusion_matrix
+from nsynth_helpers.analysis import name_confusion_matrix
+from nsynth_helpers.runs import checkpoint_rules
 from nsynth_helpers.statistics import Interval, McNemar
 
 
