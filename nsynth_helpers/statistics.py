@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import optimize, stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
     power_proportions_2indep,
@@ -270,7 +269,7 @@ def detectable_difference(notes_a: int, notes_b: int, rate: float, power: float 
 
 
 def detectable_mean_difference(
-    deviation: float, seeds: float, paired: bool = False, power: float = 0.8, alpha: float = 0.05
+    deviation: float, seeds: int, paired: bool = False, power: float = 0.8, alpha: float = 0.05
 ) -> float:
     """The smallest difference of two means over seeds that a t-test would have found with this power.
 
@@ -278,20 +277,20 @@ def detectable_mean_difference(
     ----------
     deviation : float
         Standard deviation over seeds (pooled), or of the differences seed by seed when paired.
-    seeds : float
-        Seeds of each of the two configurations, not always whole for `detectable_by_welch`; `InputError` below two.
+    seeds : int
+        Seeds of each of the two configurations; `InputError` below two.
     paired : bool
         Whether the same seeds are compared one by one.
 
     Notes
     -----
-    `statsmodels.stats.power.TTestIndPower` and `TTestPower`. Used in: 05_ablations.
+    Cohen (1988), chapter 2. Used in: 05_ablations.
     """
     if seeds < FEWEST_VALUES:
-        raise InputError(f"{seeds:g} seed(s) tell nothing about the spread; train with two seeds or more.")
-    analysis, size = (TTestPower(), "nobs") if paired else (TTestIndPower(), "nobs1")
-    effect = analysis.solve_power(**{size: seeds}, alpha=alpha, power=power)
-    return float(np.squeeze(effect)) * deviation
+        raise InputError(f"{seeds} seed(s) tell nothing about the spread; train with two seeds or more.")
+    samples = 1 if paired else 2
+    error = deviation * np.sqrt(samples / seeds)
+    return float(error * _detectable_in_errors(samples * (seeds - 1), power, alpha))
 
 
 def detectable_by_welch(a, b, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -311,11 +310,18 @@ def detectable_by_welch(a, b, power: float = 0.8, alpha: float = 0.05) -> float:
     """
     means = CompareMeans(DescrStatsW(a), DescrStatsW(b))
     error = means.std_meandiff_separatevar
-    if not error:
-        return 0.0
-    # One sample of so many values has these degrees of freedom, and this standard error of its mean.
-    values = means.dof_satt() + 1
-    return detectable_mean_difference(error * np.sqrt(values), values, paired=True, power=power, alpha=alpha)
+    return float(error * _detectable_in_errors(means.dof_satt(), power, alpha)) if error else 0.0
+
+
+def _detectable_in_errors(freedom: float, power: float, alpha: float) -> float:
+    """How many standard errors from zero a mean must lie for a two-sided t-test to find it with this power.
+
+    By the upper tail of the noncentral t alone: the lower one is empty where the power is worth having, and
+    statsmodels' power, which adds it, is NaN at some effects, so that its solver is up to 45 % off below two degrees
+    of freedom.
+    """
+    limit = stats.t.isf(alpha / 2, freedom)
+    return optimize.brentq(lambda distance: stats.nct.sf(limit, freedom, distance) - power, 0, 10 * (limit + 1))
 
 
 def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:

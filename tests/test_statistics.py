@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.proportion import proportion_effectsize
 
 from nsynth_helpers import statistics
@@ -224,6 +225,27 @@ def test_detectable_by_welch_agrees_with_student_for_equal_spreads_and_asks_more
     limit = stats.t.ppf(0.975, 2)
     assert stats.nct.sf(limit, 2, distance) + stats.nct.cdf(-limit, 2, distance) == pytest.approx(0.8, abs=0.001)
     assert statistics.detectable_by_welch([0.1, 0.1], [0.3, 0.3]) == 0
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.1, 0.5])
+def test_detectable_by_welch_is_found_four_times_in_five_also_below_two_degrees_of_freedom(spread):
+    """Two values each, the second pair nearly steady: there statsmodels' solver is wrong."""
+    a, b = np.array([-1, 1]) / np.sqrt(2), np.array([-1, 1]) / np.sqrt(2) * spread
+    freedom = stats.ttest_ind(a, b, equal_var=False).df
+    assert 1 <= freedom < 2
+    generator = np.random.default_rng(0)
+    error = np.sqrt((1 + spread**2) / 2)
+    distance = statistics.detectable_by_welch(a, b) / error
+    t = (distance + generator.normal(size=400_000)) / np.sqrt(generator.chisquare(freedom, 400_000) / freedom)
+    assert (np.abs(t) > stats.t.ppf(0.975, freedom)).mean() == pytest.approx(0.8, abs=0.003)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+def test_detectable_mean_difference_agrees_with_statsmodels_at_whole_degrees_of_freedom(seeds):
+    paired = TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
+    assert statistics.detectable_mean_difference(1.0, seeds, paired=True) == pytest.approx(paired, rel=1e-5)
+    apart = TTestIndPower().solve_power(nobs1=seeds, alpha=0.05, power=0.8)
+    assert statistics.detectable_mean_difference(1.0, seeds) == pytest.approx(apart, rel=1e-5)
 
 
 def test_detectable_mean_difference_of_three_seeds_is_finite_and_of_one_refused():
