@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -40,7 +42,7 @@ def plot_note_counts(sources: pd.DataFrame, ax=None) -> tuple[Figure, np.ndarray
     -----
     Used in: 01_data_exploration.
     """
-    splits = [split for split in SPLITS if split in sources.index.unique("split")]
+    splits = _in_order(sources.index.unique("split"))
     fig, panels = new_panels(ax, 1, len(splits), WIDE, sharey=True)
     for panel, split in zip(panels, splits, strict=False):
         counts = sources.loc[split]
@@ -73,7 +75,7 @@ def plot_pitches(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     """
     fig, ax = new_axes(ax, PAGE)
     families = [family for family in OFFICIAL_FAMILIES if family in set(notes["family"])]
-    splits = [split for split in SPLITS if split in set(notes["split"])]
+    splits = _in_order(notes["split"].unique())
     sns.boxplot(
         notes, x="pitch", y="family", hue="split", order=families, hue_order=splits, whis=(0, 100), linewidth=1, ax=ax
     )
@@ -110,7 +112,7 @@ def plot_velocities(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure
     """
     fig, ax = new_axes(ax)
     shares = 100 * pd.crosstab(notes["velocity"], notes["split"], normalize="columns")
-    splits = [split for split in SPLITS if split in shares]
+    splits = _in_order(shares.columns)
     shares[splits].plot.bar(ax=ax, rot=0, width=0.8, edgecolor="white")
     for container, hatch in zip(ax.containers, HATCHES, strict=False):
         for bar in container:
@@ -176,7 +178,7 @@ def plot_levels(levels: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     Used in: 01_data_exploration.
     """
     fig, ax = new_axes(ax)
-    splits = [split for split in SPLITS if split in set(levels["split"])]
+    splits = _in_order(levels["split"].unique())
     for split, style in zip(splits, LINE_STYLES, strict=False):
         sns.ecdfplot(levels.loc[levels["split"] == split, "peak"], stat="percent", linestyle=style, label=split, ax=ax)
     ax.set(xlim=(0, 1.01), xlabel="peak (of full scale)", ylabel="notes with at most this peak (%)")
@@ -197,3 +199,8 @@ def _legend_below(fig: Figure, ax: Axes) -> None:
     """One legend for all panels, out of the way of what they show."""
     handles, names = ax.get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, borderaxespad=0)
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    """The splits that there are, as everybody names them: train, valid, test."""
+    return sorted(splits, key=SPLITS.index)

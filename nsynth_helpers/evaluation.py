@@ -119,9 +119,7 @@ def evaluate_network(
     dict
         What `score` returns, and the seconds it took.
     """
-    started = time.perf_counter()
-    table = predict(network, config.frames(cached), device)
-    scores = score(table) | {"seconds": time.perf_counter() - started}
+    table, scores = classify(network, config.frames(cached), device)
     if out is not None:
         _keep_predictions(out, table.assign(checkpoint="last", split=cached.split), config, scores)
     return scores
@@ -135,6 +133,13 @@ def _keep_predictions(out: Path, table: pd.DataFrame, config: RunConfig, scores:
     write_json(out / "environment.json", describe_environment())
     write_table(out / "predictions.parquet", pd.concat([there[there["split"] != split], table], ignore_index=True))
     write_json(out / "metrics.json", metrics | {"last": metrics["last"] | {split: scores}})
+
+
+def classify(network: nn.Module, notes: NoteFrames, device: str) -> tuple[pd.DataFrame, dict]:
+    """What `predict` returns, and what `score` says of it with the ``seconds`` that both took."""
+    started = time.perf_counter()
+    table = predict(network, notes, device)
+    return table, score(table) | {"seconds": time.perf_counter() - started}
 
 
 def score(predictions: pd.DataFrame) -> dict:

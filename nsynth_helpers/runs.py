@@ -102,7 +102,9 @@ class RunConfig:
 
         The shapes of the weights count: runs of an earlier version, whose network was another, are not taken for these.
         """
-        shapes = {name: list(weight.shape) for name, weight in self.build_network().state_dict().items()}
+        with torch.device("meta"):  # shapes alone: no weights are drawn
+            network = self.build_network()
+        shapes = {name: list(weight.shape) for name, weight in network.state_dict().items()}
         text = json.dumps({"config": asdict(self), "weights": shapes, "data": data}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

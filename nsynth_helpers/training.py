@@ -23,7 +23,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
 from nsynth_helpers.dataset import NotesDataModule
-from nsynth_helpers.evaluation import predict, score
+from nsynth_helpers.evaluation import classify
 from nsynth_helpers.files import explain_full_disk, in_turn, write_json
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import (
@@ -276,9 +276,7 @@ def _evaluate_checkpoints(run: Run, splits: dict[str, CachedSplit], settings: Se
         save_weights(network, run.path / f"{checkpoint}.safetensors")
         scores[checkpoint] = {"epoch": epochs[checkpoint]}
         for split in ("valid", "test"):
-            started = time.perf_counter()
-            table = predict(network, run.config.frames(splits[split]), settings.device)
-            scores[checkpoint][split] = score(table) | {"seconds": time.perf_counter() - started}
+            table, scores[checkpoint][split] = classify(network, run.config.frames(splits[split]), settings.device)
             tables.append(table.assign(checkpoint=checkpoint, split=split))
     write_table(run.path / "predictions.parquet", pd.concat(tables, ignore_index=True))
     write_json(run.path / "metrics.json", {"training_seconds": float(history["seconds"].sum()), **scores})

@@ -7,7 +7,6 @@ where it was measured; nsynth-mini is told apart.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -121,11 +120,12 @@ def describe_verdicts(table: pd.DataFrame) -> str:
     Used in: 05_ablations.
     """
     counts = table["verdict"].value_counts().reindex(list(TINTS), fill_value=0)
-    verdicts_of = table["verdict"].groupby(table["claim"].map(_without_remarks), sort=False).agg(set)
+    table = _as_claimed(table)
+    verdicts_of = table.groupby("claim", sort=False)["verdict"].agg(set)
     whole = {verdict: [claim for claim, found in verdicts_of.items() if found == {verdict}] for verdict in TINTS}
     rest = len(verdicts_of) - sum(map(len, whole.values()))
     on_mini = table["data"].str.startswith(MINI_DATA)
-    only_mini = on_mini.groupby(table["claim"].map(_without_remarks)).all()
+    only_mini = on_mini.groupby(table["claim"]).all()
     listed = "; ".join(
         f"{verdict} in every reading: "
         f"{', '.join(f'“{claim}”' + (f' ({MINI_DATA} only)' if only_mini[claim] else '') for claim in claims)}"
@@ -159,8 +159,7 @@ def style_verdicts(table: pd.DataFrame) -> Styler:
     -----
     Used in: 05_ablations.
     """
-    shown = table.assign(claim=table["claim"].map(_without_remarks)).rename(columns={"data": "decided on"})
-    shown = shown.set_index(["claim", "reading"])
+    shown = _as_claimed(table).rename(columns={"data": "decided on"}).set_index(["claim", "reading"])
     styler = _wrapped(shown[["evidence", "decided on", "verdict"]], "verdicts", (15, 20, 44, 10, 11))
     return styler.map(lambda verdict: f"background-color: {TINTS[verdict]}; color: black", subset=["verdict"])
 
@@ -172,12 +171,12 @@ def style_counts(table: pd.DataFrame) -> Styler:
     -----
     Used in: 05_ablations.
     """
-    return _wrapped(count_verdicts(table).rename(index=_without_remarks), "counts", (60, 10, 10, 10, 10))
+    return _wrapped(count_verdicts(_as_claimed(table)), "counts", (60, 10, 10, 10, 10))
 
 
-def _without_remarks(claim: str) -> str:
-    """A claim as the report makes it, without our remarks in brackets on how to test it."""
-    return re.sub(r" \([^)]*\)", "", claim)
+def _as_claimed(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims as the report makes them, without our remarks in brackets on how to test them."""
+    return table.assign(claim=table["claim"].str.replace(r" \([^)]*\)", "", regex=True))
 
 
 def _wrapped(shown: pd.DataFrame, name: str, widths: tuple[int, ...]) -> Styler:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from nsynth_helpers import runs
+from nsynth_helpers import models, runs
 from nsynth_helpers.settings import InputError
 
 
@@ -47,3 +48,11 @@ def test_checkpoint_rules_on_the_published_curves():
 def test_checkpoint_rules_refuse_empty_and_broken_histories(history):
     with pytest.raises(InputError, match="train the run again"):
         runs.checkpoint_rules(history)
+
+
+@pytest.mark.parametrize("network", models.NETWORKS)
+def test_the_name_of_a_run_draws_no_random_numbers(network):
+    """Else the training after it would begin from other weights."""
+    before = torch.get_rng_state()
+    assert len(runs.RunConfig(network).digest({"train": "notes"})) == 8
+    assert torch.equal(torch.get_rng_state(), before)
