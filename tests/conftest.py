@@ -7,11 +7,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 from nsynth_helpers.archives import SplitSource
-from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
+from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, parse_note_str
+from nsynth_helpers.waveforms import CachedSplit
 
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
@@ -47,6 +49,12 @@ def record_of(note_str: str) -> dict:
         "instrument_family_str": family,
         "instrument_source_str": source,
     }
+
+
+def cached_split(split: str, names, waveforms, digest: str = "digest", skipped=()) -> CachedSplit:
+    """A split as its cache would hold it, without one: notes by their names, waveforms of whole numbers."""
+    notes = pd.DataFrame([parse_note_str(name) for name in names])
+    return CachedSplit(split, notes, np.asarray(waveforms, dtype=np.int16), digest, skipped)
 
 
 def write_tar(path: Path, members, mode: str = "w:gz") -> Path:

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from conftest import cached_split
 from nsynth_helpers import beliefs
 from nsynth_helpers.dataset import NoteFrames
 from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict
 from nsynth_helpers.models import FullyConnected, RecurrentClassifier
-from nsynth_helpers.notes import FAMILIES, parse_note_str
+from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.waveforms import CachedSplit
 
 NAMES = [f"{family}_acoustic_000-0{pitch}-100" for family in ("bass", "flute", "vocal") for pitch in (40, 50)]
 STEPS = 12
@@ -20,7 +20,7 @@ STEPS = 12
 @pytest.fixture
 def notes() -> NoteFrames:
     waveforms = np.random.default_rng(0).integers(-20_000, 20_000, (len(NAMES), STEPS * 160)).astype(np.int16)
-    return NoteFrames(CachedSplit("test", pd.DataFrame([parse_note_str(name) for name in NAMES]), waveforms, "x"))
+    return NoteFrames(cached_split("test", NAMES, waveforms))
 
 
 def network(**arguments) -> RecurrentClassifier:

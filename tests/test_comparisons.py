@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from conftest import cached_split
 from nsynth_helpers import comparisons, published
 from nsynth_helpers.analysis import LOGITS, confusion_changes, judge
 from nsynth_helpers.files import write_json
 from nsynth_helpers.models import count_parameters
-from nsynth_helpers.notes import FAMILIES, parse_note_str
+from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import Run, RunConfig, data_digests, save_weights, write_table
 from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.waveforms import CachedSplit
@@ -22,7 +23,7 @@ SMALL = {"hidden_size": 4, "num_layers": 1}
 
 def make_split(split: str, names=NAMES) -> CachedSplit:
     waveforms = np.random.default_rng(0).integers(-9999, 9999, (len(names), 1600)).astype(np.int16)
-    return CachedSplit(split, pd.DataFrame([parse_note_str(name) for name in names]), waveforms, digest=split)
+    return cached_split(split, names, waveforms, digest=split)
 
 
 @pytest.fixture

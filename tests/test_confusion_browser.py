@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from conftest import cached_split
 from nsynth_helpers import belief_plots, widgets
 from nsynth_helpers.analysis import LOGITS, confusion_matrix, judge
-from nsynth_helpers.notes import FAMILIES, parse_note_str
+from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.waveforms import CachedSplit
 
 # Note, what the LSTM answers and how loudly, what the BLSTM answers.
@@ -40,9 +41,8 @@ def networks() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def cached() -> CachedSplit:
-    notes = pd.DataFrame([parse_note_str(answer[0]) for answer in ANSWERS])
     waveforms = np.arange(len(ANSWERS) * 1600, dtype=np.int16).reshape(len(ANSWERS), -1)
-    return CachedSplit("test", notes, waveforms, digest="x")
+    return cached_split("test", [answer[0] for answer in ANSWERS], waveforms)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from conftest import cached_split
 from nsynth_helpers.dataset import NoteFrames, NotesDataModule, batches
 from nsynth_helpers.notes import FAMILIES, parse_note_str
 from nsynth_helpers.settings import PROJECT_ROOT, InputError
@@ -21,7 +22,7 @@ def split_of(families, samples=SAMPLES) -> CachedSplit:
     """A split of random waveforms, one note for each of the families."""
     names = [f"{family}_acoustic_{i:03d}-060-100" for i, family in enumerate(families)]
     waveforms = np.random.default_rng(0).integers(-32_768, 32_768, (len(names), samples), dtype=np.int16)
-    return CachedSplit("train", pd.DataFrame([parse_note_str(name) for name in names]), waveforms, "digest")
+    return cached_split("train", names, waveforms)
 
 
 def test_frames_are_the_samples_in_order_scaled_as_in_2018():

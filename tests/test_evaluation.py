@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import NOTE_STRS, waveform_of
+from conftest import NOTE_STRS, cached_split, waveform_of
 from nsynth_helpers.evaluation import LOGIT_COLUMNS, evaluate_network, predict, score
-from nsynth_helpers.notes import FAMILIES, parse_note_str
+from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.runs import Run, RunConfig
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.waveforms import CachedSplit
@@ -17,8 +17,7 @@ SMALL = RunConfig(network_arguments={"hidden_size": 4, "num_layers": 1}, seconds
 
 def split_of(split: str) -> CachedSplit:
     """One note of each family."""
-    notes = pd.DataFrame([parse_note_str(name) for name in NOTE_STRS])
-    return CachedSplit(split, notes, np.stack([waveform_of(name) for name in NOTE_STRS]), digest=split)
+    return cached_split(split, NOTE_STRS, [waveform_of(name) for name in NOTE_STRS])
 
 
 def test_a_run_of_predictions_alone_gathers_splits(tmp_path):

@@ -3,14 +3,14 @@
 import os
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from conftest import cached_split
 from nsynth_helpers import quality
-from nsynth_helpers.notes import OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, parse_note_str
+from nsynth_helpers.notes import OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES
 from nsynth_helpers.quality import check_data, doubtful_notes
 from nsynth_helpers.settings import Settings
-from nsynth_helpers.waveforms import CachedSplit, load_splits
+from nsynth_helpers.waveforms import load_splits
 
 SAMPLES = 1_000
 TRAIN = ["bass_acoustic_001-060-100", "bass_acoustic_001-061-100", "synth_lead_synthetic_000-050-100"]
@@ -24,11 +24,6 @@ TEST = [
 ]
 
 
-def split_of(split: str, names, waveforms, skipped=()) -> CachedSplit:
-    table = pd.DataFrame([parse_note_str(name) for name in names])
-    return CachedSplit(split, table, np.asarray(waveforms, dtype=np.int16), "digest", skipped)
-
-
 def noise(notes: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-30_000, 30_000, (notes, SAMPLES), dtype=np.int16)
 
@@ -40,8 +35,8 @@ def waveforms():
 
 
 def report_of(waveforms, **options):
-    test = split_of("test", TEST, waveforms["test"], **options)
-    return check_data({"train": split_of("train", TRAIN, waveforms["train"]), "test": test})
+    test = cached_split("test", TEST, waveforms["test"], **options)
+    return check_data({"train": cached_split("train", TRAIN, waveforms["train"]), "test": test})
 
 
 def notes_of(report, fact: str, split: str) -> int:
@@ -125,7 +120,7 @@ def test_complete_split_with_other_families_is_noticed():
 
     def detail(counts):
         names = [f"{family}_acoustic_{i:03d}-060-100" for family, n in counts.items() for i in range(n)]
-        report = check_data({"test": split_of("test", names, noise(len(names), 0)[:, :10])})
+        report = check_data({"test": cached_split("test", names, noise(len(names), 0)[:, :10])})
         return report.summary().set_index("fact").loc["notes", "detail"]
 
     assert detail(official) == "complete: the official 4,096"

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import cached_split
 from nsynth_helpers import published, result_plots
 from nsynth_helpers.analysis import (
     LOGITS,
@@ -14,7 +15,7 @@ from nsynth_helpers.analysis import (
     nearest_and_farthest,
     scores_of_confusion,
 )
-from nsynth_helpers.notes import FAMILIES, parse_note_str
+from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.plots import PAGE, WIDE
 from nsynth_helpers.waveforms import CachedSplit
 
@@ -42,7 +43,7 @@ def judged(*answers: str) -> pd.DataFrame:
 @pytest.fixture
 def cached() -> CachedSplit:
     waveforms = np.random.default_rng(0).integers(-9999, 9999, (len(NAMES), 16_000)).astype(np.int16)
-    return CachedSplit("test", pd.DataFrame([parse_note_str(name) for name in NAMES]), waveforms, digest="x")
+    return cached_split("test", NAMES, waveforms)
 
 
 def test_each_data_set_has_its_own_panel_and_both_intervals():

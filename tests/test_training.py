@@ -16,11 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import cached_split
 from nsynth_helpers import training
 from nsynth_helpers.comparisons import majority_accuracy
 from nsynth_helpers.dataset import NotesDataModule
 from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict, score, test_every_epoch
-from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, parse_note_str
+from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.runs import HISTORY_COLUMNS, Run, RunConfig, find_run, keep_run, load_weights, run_folder
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.training import fit
@@ -33,13 +34,13 @@ def tones(split: str, notes_of_each: int, seed: int) -> CachedSplit:
     """Notes of which each family has a pitch of its own: easy to learn."""
     random = np.random.default_rng(seed)
     time_axis = np.arange(SAMPLE_RATE // 10) / SAMPLE_RATE
-    rows, waveforms = [], []
+    names, waveforms = [], []
     for number, family in enumerate(FAMILIES):
         for velocity in range(notes_of_each):
-            rows.append(parse_note_str(f"{family}_acoustic_{seed:03d}-{40 + number:03d}-{velocity:03d}"))
+            names.append(f"{family}_acoustic_{seed:03d}-{40 + number:03d}-{velocity:03d}")
             wave = np.sin(2 * np.pi * (100 + 150 * number) * time_axis + random.uniform(0, 0.3))
-            waveforms.append((30_000 * wave).astype(np.int16))
-    return CachedSplit(split, pd.DataFrame(rows), np.stack(waveforms), f"{split}-{seed}")
+            waveforms.append(30_000 * wave)
+    return cached_split(split, names, waveforms, f"{split}-{seed}")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from matplotlib.figure import Figure
 
+from conftest import cached_split
 from nsynth_helpers import plots, widgets
-from nsynth_helpers.notes import SAMPLE_RATE, parse_note_str
+from nsynth_helpers.notes import SAMPLE_RATE
 from nsynth_helpers.waveforms import CachedSplit
 
 TRAIN = (
@@ -26,10 +27,9 @@ TEST = ("bass_electronic_009-030-025", "flute_acoustic_002-072-100")
 
 
 def make_split(split: str, names: tuple[str, ...]) -> CachedSplit:
-    notes = pd.DataFrame([parse_note_str(name) for name in names])
     time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
     tones = [np.sin(2 * np.pi * 110 * (row + 1) * time) * 20_000 for row in range(len(names))]
-    return CachedSplit(split, notes, np.array(tones, dtype=np.int16), digest=split)
+    return cached_split(split, names, tones, digest=split)
 
 
 @pytest.fixture
