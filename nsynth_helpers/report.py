@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
+from latex2mathml.converter import convert as latex_to_mathml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
 from nsynth_helpers import published, readme
@@ -27,6 +30,8 @@ body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto
 a { color: #0b62a4 }
 ul { list-style: none; padding: 0 } li { margin: .8rem 0 } small { color: #666 } img { max-width: 100% }
 """
+# Browsers centre the columns of an array whatever its own attributes say.
+FORMULA_STYLE = "mtd[columnalign=left] { text-align: left; padding: .2em 1em .2em 0 }"
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,26 @@ def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.N
             ) from None
 
 
+class _FormulaRenderer(IPythonRenderer):
+    """Writes formulas as MathML, which browsers show by themselves; nbconvert's own need MathJax from the network."""
+
+    def block_math(self, body: str) -> str:
+        return latex_to_mathml(body, display="block")
+
+    def inline_math(self, body: str) -> str:
+        return latex_to_mathml(body)
+
+
+class _Exporter(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context, source: str) -> str:
+        """Markdown of cells and outputs to HTML; nbconvert looks this filter up by its name."""
+        return MarkdownWithMath(renderer=_FormulaRenderer(escape=False)).render(source)
+
+
 def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
-    exporter = HTMLExporter(template_name="lab")
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-    write_text(path, page)
+    page, _ = _Exporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    write_text(path, page.replace("</head>", f"<style>{FORMULA_STYLE}</style></head>", 1))
 
 
 def _title(notebook: nbformat.NotebookNode) -> str:
