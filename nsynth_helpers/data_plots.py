@@ -76,8 +76,10 @@ def plot_pitches(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     fig, ax = new_axes(ax, PAGE)
     families = [family for family in OFFICIAL_FAMILIES if family in set(notes["family"])]
     splits = _in_order(notes["split"].unique())
+    order = {"order": families, "hue_order": splits}
+    median = {"color": "white", "linewidth": 3}
     sns.boxplot(
-        notes, x="pitch", y="family", hue="split", order=families, hue_order=splits, whis=(0, 100), linewidth=1, ax=ax
+        notes, x="pitch", y="family", hue="split", **order, whis=(0, 100), linewidth=1, medianprops=median, ax=ax
     )
     for container, hatch in zip(ax.containers, HATCHES, strict=False):
         for box in container.boxes:

@@ -364,7 +364,7 @@ def _draw_cuts(ax: Axes, frames: np.ndarray) -> None:
     for step in range(len(frames)):
         ax.axvline((step + 1) * milliseconds, color="black", linestyle="--", linewidth=1)
         ax.annotate(
-            f"step {step}", ((step + 0.5) * milliseconds, 1.01), xycoords=("data", "axes fraction"), ha="center"
+            f"step {step + 1}", ((step + 0.5) * milliseconds, 1.01), xycoords=("data", "axes fraction"), ha="center"
         )
     ax.margins(x=0)
     ax.set(xlabel="time (ms)", ylabel="amplitude (of full scale)")
@@ -373,7 +373,11 @@ def _draw_cuts(ax: Axes, frames: np.ndarray) -> None:
 def _draw_matrix(fig: Figure, ax: Axes, frames: np.ndarray) -> None:
     # The loud attack alone would leave the rest of the matrix pale.
     limit = max(float(np.percentile(np.abs(frames), 99)), 1 / FULL_SCALE)
-    image = ax.imshow(frames, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    steps, samples = frames.shape
+    extent = (0.5, samples + 0.5, steps + 0.5, 0.5)  # both counted from 1
+    image = ax.imshow(
+        frames, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", extent=extent
+    )
     ax.grid(visible=False)
     ax.set(
         xlabel=f"sample within the step ({1e6 / SAMPLE_RATE:g} µs each)",

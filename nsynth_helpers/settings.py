@@ -28,7 +28,7 @@ class Settings:
     Attributes
     ----------
     data : str
-        ``mini`` for the embedded mini-subset, or a folder in the official layout.
+        ``mini`` for the embedded nsynth-mini, or a folder in the official layout.
     seconds : float
         How much of each note is kept, in seconds from its start (NSynth notes last 4 s).
     epochs, batch_size, seed, workers : int

@@ -1,4 +1,4 @@
-"""Cut a mini-subset of real notes out of a user's own copy of NSynth, in the layout of nsynth-mini."""
+"""Cut a small subset of real notes out of a user's own copy of NSynth, in the layout of nsynth-mini."""
 
 from __future__ import annotations
 
