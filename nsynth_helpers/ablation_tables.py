@@ -255,6 +255,33 @@ def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core"
     return table
 
 
+def describe_floor(summary: pd.DataFrame, data: str, family: str, share: float) -> str:
+    """Say which rows are no better than always answering the most frequent family of test.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        What `summarise_seeds` returns.
+    data : str
+        Which data.
+    family : str
+        The most frequent family.
+    share : float
+        Its share of the test notes.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    rows = summary[summary["data"] == data]
+    low = rows[rows["mean"] <= share]
+    named = "; ".join(f"{row_name(row.group, row.change)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
+    return (
+        f"Always answering {family} would be right on {percent(share)} of the test notes of {title_of(data)}. Rows "
+        f"whose mean is no higher: {named}."
+    )
+
+
 def describe_differences(differences: pd.DataFrame, data: str) -> str:
     """Say which changes are better or worse than the 2018 networks beyond their intervals, and what was detectable.
 
@@ -303,7 +330,9 @@ def describe_difference(differences: pd.DataFrame, data: str, change: str) -> st
     if rows.empty:
         return f"{change} on {title_of(data)}: not measured yet, run `make ablations`."
     row = rows.iloc[0]
-    sure = "more than chance explains" if excludes_zero(row["low"], row["high"]) else "which chance alone could explain"
+    sure = "more than chance among seeds explains"
+    if not excludes_zero(row["low"], row["high"]):
+        sure = "which chance among seeds alone could explain"
     return (
         f"{change} on {title_of(data)}: {points(row['difference'])} against the {row['baseline']} after "
         f"{row['epochs']} epochs, {sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
@@ -348,9 +377,10 @@ def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
         return f"No row is measured on both {title_of(a)} and {title_of(b)} yet: run `make ablations`."
     same = both["difference_x"] * both["difference_y"] > 0
     apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
+    clear = [(both[f"low{side}"] > 0) | (both[f"high{side}"] < 0) for side in ("_x", "_y")]
     contradictions = "; ".join(both.loc[apart, "change"]) or "none"
     return (
         f"In {same.sum()} of the {len(both)} rows that were trained on both {title_of(a)} and {title_of(b)}, the "
-        f"difference from the 2018 network points the same way. Rows whose two intervals contradict each other: "
-        f"{contradictions}."
+        f"difference from the 2018 network points the same way; in {(clear[0] & clear[1]).sum()} of them both "
+        f"intervals leave out zero. Rows whose two intervals contradict each other: {contradictions}."
     )

@@ -291,7 +291,7 @@ def calibration_table(
     ----------
     predictions : mapping of str to (pandas.DataFrame, pandas.DataFrame)
         From a name (network and checkpoint) to its judged valid and its judged test notes; so is the result indexed:
-        ``accuracy``, ``temperature``, ``error_before``, ``error_after`` (expected calibration error),
+        ``accuracy``, ``temperature``, ``calibration_error_before``, ``calibration_error_after`` (the expected one),
         ``loss_before``, ``loss_after`` (cross-entropy).
 
     Notes
@@ -305,8 +305,8 @@ def calibration_table(
         rows[name] = {
             "accuracy": test["correct"].mean(),
             "temperature": temperature,
-            "error_before": summary_scores(test).expected_calibration_error,
-            "error_after": summary_scores(judge(scaled)).expected_calibration_error,
+            "calibration_error_before": summary_scores(test).expected_calibration_error,
+            "calibration_error_after": summary_scores(judge(scaled)).expected_calibration_error,
             "loss_before": score(test)["loss"],
             "loss_after": score(scaled)["loss"],
         }

@@ -157,7 +157,8 @@ class Measurement:
         """The findings, the data, and what could have been detected where the claim stays open."""
         sentence = f"{self.on}: {'; '.join(finding.text for finding in self.findings)}."
         if self.verdict == UNDECIDED:
-            sentence += f" These data could have detected {self._least_sensitive.detectable_text}."
+            which = f" ({self._least_sensitive.what})" if len(self.findings) > 1 else ""
+            sentence += f" These data could have detected {self._least_sensitive.detectable_text}{which}."
         return f"{sentence} {self.remark}".strip()
 
 

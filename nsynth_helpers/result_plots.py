@@ -25,6 +25,7 @@ from nsynth_helpers.plots import (
     plot_log_mel_spectrogram,
     plot_waveform,
 )
+from nsynth_helpers.sentences import A_HAIR
 from nsynth_helpers.waveforms import CachedSplit
 
 CONFUSION_COLOURS, DIFFERENCE_COLOURS = "Blues", "RdBu_r"
@@ -90,7 +91,7 @@ def plot_confusion_matrix(
     """
     fig, ax = new_axes(ax, PAGE)
     shares = normalise_rows(confusion).fillna(0).to_numpy()
-    numbers = (100 * shares).round().astype(int) if normalised else confusion.to_numpy()
+    numbers = np.floor(100 * shares + 0.5 + A_HAIR).astype(int) if normalised else confusion.to_numpy()
     _heat_map(ax, shares, numbers, cmap=CONFUSION_COLOURS, vmin=0, vmax=1)
     ax.set_title(f"{title}, {'% of each row' if normalised else 'notes'}", fontsize=SMALL + 2)
     return fig, ax

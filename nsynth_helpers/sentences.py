@@ -11,14 +11,16 @@ from nsynth_helpers.statistics import Interval, McNemar
 SIGNIFICANCE = 0.05
 # Two times closer than this factor are called about the same: machines are no more steady than that.
 ABOUT_THE_SAME = 1.1
+# Lifts a half that a float left just below, so that equal shares look equal.
+A_HAIR = 1e-9
 # Mean probability and accuracy that are closer than this agree.
 ABOUT_AS_SURE = 0.02
 EXTREME_FAMILIES = 3
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of 1 as text: 0.648 is ``64.8 %``; NaN is ``–``."""
-    return "–" if np.isnan(share) else f"{100 * share:.{digits}f} %"
+    """A share of 1 as text: 0.648 is ``64.8 %``; halves go up, however the float came out; NaN is ``–``."""
+    return "–" if np.isnan(share) else f"{100 * share + A_HAIR:.{digits}f} %"
 
 
 def points(difference: float) -> str:

@@ -38,13 +38,11 @@ from nsynth_helpers.evidence import (
     settle,
 )
 from nsynth_helpers.family_claims import families, keyboard_as_bass, variety
-from nsynth_helpers.sentences import points
+from nsynth_helpers.sentences import p_value, points
 from nsynth_helpers.statistics import (
     FEWEST_VALUES,
     Interval,
-    clustered_difference,
     detectable_difference,
-    detectable_from_interval,
     mcnemar_test,
     two_proportion_test,
 )
@@ -212,7 +210,7 @@ def not_significant(claim: str, evidence: Evidence) -> list[Verdict]:
     return [
         settle(claim, "the published totals, two-proportion test", [_published_totals()]),
         settle(claim, "the two networks as such, LSTM minus BLSTM", over_seeds),
-        settle(claim, "our two runs on the same notes, McNemar's test", [_same_notes(evidence)], NO_RUNS),
+        settle(claim, "our two runs on the same notes, LSTM minus BLSTM", [_same_notes(evidence)], NO_RUNS),
     ]
 
 
@@ -228,11 +226,10 @@ def _published_totals() -> Measurement:
 def _same_notes(evidence: Evidence) -> Measurement | None:
     if not evidence.has(*RECURRENT.values()):
         return None
-    notes = agreement(*(evidence.networks[name].test for name in RECURRENT.values()))
-    test = mcnemar_test(notes["correct_a"], notes["correct_b"])
-    resampled = clustered_difference(notes["correct_a"], notes["correct_b"], notes["instrument"])
-    remark = f"With instruments resampled: {_remark(resampled, detectable_from_interval(resampled))}"
-    finding = Finding("p =", certain(test.p_value), float("nan"), NOT_SIGNIFICANT, "p")
+    lstm, blstm = (evidence.networks[name].test for name in RECURRENT.values())
+    finding = compare_on_same_notes("LSTM minus BLSTM", lstm, blstm, LITTLE)
+    notes = agreement(lstm, blstm)
+    remark = f"McNemar's test: {p_value(mcnemar_test(notes['correct_a'], notes['correct_b']).p_value)}."
     return Measurement(evidence.label(*RECURRENT.values()), evidence.on(*RECURRENT.values()), (finding,), remark=remark)
 
 

@@ -9,8 +9,10 @@ import pytest
 from nsynth_helpers.ablation_tables import (
     baseline_of,
     compare_seeds,
+    describe_agreement,
     describe_difference,
     describe_differences,
+    describe_floor,
     describe_machine,
     describe_missing,
     differences_from_baseline,
@@ -155,7 +157,25 @@ def test_sentences_say_what_the_intervals_say():
     assert "set against: batch: 16. Worse: batch: 256." in sentence
     assert "The other 1 cannot be told" in sentence
     assert "about 0.2 of 3 such intervals" in sentence
-    assert "more than chance explains" in describe_difference(differences, "nsynth-mini", "16")
-    assert "which chance alone could explain" in describe_difference(differences, "nsynth-mini", "tanh")
+    assert "more than chance among seeds explains" in describe_difference(differences, "nsynth-mini", "16")
+    assert "which chance among seeds alone could explain" in describe_difference(differences, "nsynth-mini", "tanh")
     for nothing in (describe_differences(differences, "nsynth"), describe_difference(differences, "nsynth", "16")):
         assert "make ablations" in nothing
+
+
+def test_rows_no_better_than_always_one_family_are_named():
+    grid = pd.concat([rows("baseline", "2018 LSTM", [0.19, 0.20, 0.21]), rows("batch", "16", [0.30, 0.31, 0.32])])
+    sentence = describe_floor(summarise_seeds(grid), "nsynth-mini", "bass", 0.206)
+    assert "Always answering bass would be right on 20.6 %" in sentence
+    assert sentence.endswith("no higher: 2018 LSTM (20.0 %).")
+
+
+@pytest.mark.parametrize(("values", "clear"), [([0.70, 0.71, 0.72], 1), ([0.40, 0.60, 0.80], 0)])
+def test_agreement_counts_rows_that_are_clear_on_both_data(values, clear):
+    both = [
+        rows(group, change, numbers).assign(data=data)
+        for data in ("nsynth-mini", "nsynth")
+        for group, change, numbers in (("baseline", "2018 LSTM", BASELINE), ("batch", "16", values))
+    ]
+    sentence = describe_agreement(differences_from_baseline(pd.concat(both)), "nsynth-mini", "nsynth")
+    assert f"in {clear} of them both intervals leave out zero" in sentence

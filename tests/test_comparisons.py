@@ -141,7 +141,7 @@ def test_calibration_is_fitted_on_valid_and_judged_on_test():
         {"half right": (shouting, shouting), "right": (judge(predictions()), shouting)}
     )
     half, right = table.loc["half right"], table.loc["right"]
-    assert half["temperature"] > 2 and half["error_after"] < 0.05 < half["error_before"]
+    assert half["temperature"] > 2 and half["calibration_error_after"] < 0.05 < half["calibration_error_before"]
     assert half["loss_after"] < half["loss_before"] and half["accuracy"] == 0.5
     assert right["temperature"] < 1, "the valid notes alone decide"
 

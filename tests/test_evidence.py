@@ -77,7 +77,7 @@ def test_what_could_have_been_detected_is_that_of_the_finding_that_is_open():
     assert measurement.detectable == 0.05
     assert measurement.text == (
         "mini, 3 seeds: a minus b +1.5 points (95 %: +1.0 to +2.0); a minus b +0.0 points (95 %: −1.0 to +1.0). "
-        "These data could have detected a difference of 5.0 points. So it is."
+        "These data could have detected a difference of 5.0 points (a minus b). So it is."
     )
     assert np.isnan(Measurement("mini", "mini", (GOOD, BAD)).detectable)
 

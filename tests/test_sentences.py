@@ -171,3 +171,8 @@ def test_in_percent_leaves_other_columns_alone():
     assert shown.loc["LSTM"].tolist() == [4, "50.0\N{NO-BREAK SPACE}%"]
     assert table.loc["LSTM", "accuracy"] == 0.5, "the table itself is untouched"
     assert sentences.in_percent(table[["accuracy"]]).loc["LSTM", "accuracy"] == "50.0\N{NO-BREAK SPACE}%"
+
+
+def test_equal_halves_look_equal_however_the_float_came_out():
+    assert {sentences.percent(share) for share in (203 / 400, 0.5075 - 1e-16, 0.5075 + 1e-16)} == {"50.8 %"}
+    assert sentences.percent(155 / 400) == sentences.percent(np.mean([31 / 80, 31 / 80])) == "38.8 %"
