@@ -9,12 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.ablations import GRID, KEY, Cell, cells, environment_file, title_of
+from nsynth_helpers.ablations import GRID, KEY, MINI_DATA, REAL_DATA, Cell, cells, environment_file, title_of
+from nsynth_helpers.notes import FAMILIES, OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
 from nsynth_helpers.sentences import excludes_zero, percent, points
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.statistics import FEWEST_VALUES, Difference, detectable_by_welch, mean_difference
 
 ROW = ["data", "group", "change", "epochs"]
+# What scores without listening: the most frequent family of test, and its share of the notes.
+ALWAYS = {
+    MINI_DATA: ("one family", 1 / len(FAMILIES)),
+    REAL_DATA: (
+        OFFICIAL_FAMILIES[np.argmax(OFFICIAL_FAMILY_NOTES["test"])],
+        max(OFFICIAL_FAMILY_NOTES["test"]) / OFFICIAL_NOTES["test"],
+    ),
+}
 # Rows of these groups say by themselves what was changed.
 NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
 
@@ -255,8 +264,8 @@ def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core"
     return table
 
 
-def describe_floor(summary: pd.DataFrame, data: str, family: str, share: float) -> str:
-    """Say which rows are no better than always answering the most frequent family of test.
+def describe_floor(summary: pd.DataFrame, data: str) -> str:
+    """Say which rows are no better than `ALWAYS` answering the most frequent family of test.
 
     Parameters
     ----------
@@ -264,15 +273,12 @@ def describe_floor(summary: pd.DataFrame, data: str, family: str, share: float) 
         What `summarise_seeds` returns.
     data : str
         Which data.
-    family : str
-        The most frequent family.
-    share : float
-        Its share of the test notes.
 
     Notes
     -----
     Used in: 05_ablations.
     """
+    family, share = ALWAYS[data]
     rows = summary[summary["data"] == data]
     low = rows[rows["mean"] <= share]
     named = "; ".join(f"{row_name(row.group, row.change)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
