@@ -11,7 +11,7 @@ import pandas as pd
 
 from nsynth_helpers.ablations import GRID, KEY, MINI_DATA, REAL_DATA, Cell, cells, environment_file, title_of
 from nsynth_helpers.notes import FAMILIES, OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
-from nsynth_helpers.sentences import excludes_zero, percent, points
+from nsynth_helpers.sentences import A_HAIR, excludes_zero, percent, points
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.statistics import FEWEST_VALUES, Difference, detectable_by_welch, mean_difference
 
@@ -280,7 +280,7 @@ def describe_floor(summary: pd.DataFrame, data: str) -> str:
     """
     family, share = ALWAYS[data]
     rows = summary[summary["data"] == data]
-    low = rows[rows["mean"] <= share]
+    low = rows[rows["mean"] <= share + A_HAIR]
     named = "; ".join(f"{row_name(row.group, row.change)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
     return (
         f"Always answering {family} would be right on {percent(share)} of the test notes of {title_of(data)}. Rows "

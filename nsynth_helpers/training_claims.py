@@ -110,9 +110,11 @@ def _biggest(evidence: Evidence, data: str) -> Measurement | None:
     )
     on = _describe(evidence, data, "LSTM, SGD", CORE_EPOCHS)
     on += f" (LSTM cells and tanh after {MINOR_EPOCHS}), each gain against a 2018 LSTM of as many epochs"
-    core, minor = ((["LSTM, SGD", "LSTM, 2 layers"], CORE_EPOCHS), (["plain RNN", "tanh"], MINOR_EPOCHS))
-    remark = " ".join(filter(None, (_learnt_nothing(evidence, data, *core), _learnt_nothing(evidence, data, *minor))))
-    return Measurement(DATA_TITLES[data], on, tuple(findings), remark=remark)
+    remarks = [
+        _learnt_nothing(evidence, data, changes, epochs)
+        for changes, epochs in ((("LSTM, SGD", "LSTM, 2 layers"), CORE_EPOCHS), (("plain RNN", "tanh"), MINOR_EPOCHS))
+    ]
+    return Measurement(DATA_TITLES[data], on, tuple(findings), remark=" ".join(filter(None, remarks)))
 
 
 def _gain(evidence: Evidence, data: str, change: str, epochs: int) -> pd.Series:
@@ -285,7 +287,7 @@ def _any_helps(evidence: Evidence, data: str, sizes: Mapping[str, str]) -> Measu
     if not findings:
         return None
     on = _describe(evidence, data, "2018 LSTM", MINOR_EPOCHS)
-    remark = _learnt_nothing(evidence, data, sizes, MINOR_EPOCHS)
+    remark = _learnt_nothing(evidence, data, sizes, MINOR_EPOCHS, sizes)
     return Measurement(DATA_TITLES[data], on, findings, needs_all=False, remark=remark)
 
 
@@ -324,12 +326,15 @@ def measure_rows(
     ]
 
 
-def _learnt_nothing(evidence: Evidence, data: str, changes: Iterable[str], epochs: int) -> str:
+def _learnt_nothing(
+    evidence: Evidence, data: str, changes: Iterable[str], epochs: int, words: Mapping[str, str] | None = None
+) -> str:
     """Which rows guess even on train: what they lose says little of what they could do with more epochs."""
     trained = {
-        change: over_seeds(evidence.ablations, data, change, epochs, "train_accuracy").mean() for change in changes
+        (words or {}).get(change, change): over_seeds(evidence.ablations, data, change, epochs, "train_accuracy").mean()
+        for change in changes
     }
-    named = [f"“{change}” reaches {100 * mean:.1f} %" for change, mean in trained.items() if mean < LEARNT_NOTHING]
+    named = [f"“{name}” reaches {100 * mean:.1f} %" for name, mean in trained.items() if mean < LEARNT_NOTHING]
     return f"On train {' and '.join(named)}, about what guessing gives." if named else ""
 
 

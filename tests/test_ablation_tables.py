@@ -21,7 +21,7 @@ from nsynth_helpers.ablation_tables import (
     side_by_side,
     summarise_seeds,
 )
-from nsynth_helpers.ablations import KEY, Change, cells
+from nsynth_helpers.ablations import KEY, MINI_DATA, Change, cells
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.statistics import detectable_by_welch, mean_difference
 
@@ -168,6 +168,8 @@ def test_rows_no_better_than_always_one_family_are_named():
     sentence = describe_floor(summarise_seeds(grid.assign(data="nsynth")), "nsynth")
     assert "Always answering bass would be right on 20.6 %" in sentence
     assert sentence.endswith("no higher: 2018 LSTM (20.0 %).")
+    # The mean of three tenths is a hair above a tenth.
+    assert "2018 LSTM (10.0 %)" in describe_floor(summarise_seeds(rows("baseline", "2018 LSTM", [0.1] * 3)), MINI_DATA)
 
 
 @pytest.mark.parametrize(("values", "clear"), [([0.70, 0.71, 0.72], 1), ([0.40, 0.60, 0.80], 0)])
