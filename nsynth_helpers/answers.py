@@ -67,7 +67,7 @@ def answer_speed_and_accuracy(networks: pd.DataFrame, against_earlier: Mapping[s
     seconds = networks["seconds_per_epoch"]
     speed = compare_times("LSTM", "BLSTM", seconds["LSTM"], seconds["BLSTM"])
     hours = networks["hours_2018"] * 3600
-    published = compare_times("LSTM", "BLSTM", hours["LSTM"], hours["BLSTM"])
+    published = compare_times("LSTM", "BLSTM", hours["LSTM"], hours["BLSTM"], "took")
     ranking = networks["accuracy"].sort_values(ascending=False, kind="stable")
     ranks = ", ".join(f"{network} {percent(accuracy)}" for network, accuracy in ranking.items())
     lines = [

@@ -84,8 +84,8 @@ def compare_on_same_notes(a: str, b: str, test: McNemar) -> str:
     return f"McNemar's test finds {verdict} between {a} and {b} ({p_value(test.p_value)}): {counts}."
 
 
-def compare_times(a: str, b: str, seconds_a: float, seconds_b: float) -> str:
-    """Say how much longer one network takes than the other.
+def compare_times(a: str, b: str, seconds_a: float, seconds_b: float, takes: str = "takes") -> str:
+    """Say how much longer one network takes, or ``took``, than the other.
 
     Notes
     -----
@@ -94,10 +94,10 @@ def compare_times(a: str, b: str, seconds_a: float, seconds_b: float) -> str:
     ratio = seconds_b / seconds_a
     times = f"({duration(seconds_b)} against {duration(seconds_a)})"
     if 1 / ABOUT_THE_SAME < ratio < ABOUT_THE_SAME:
-        return f"the {b} takes about as long as the {a} {times}"
+        return f"the {b} {takes} about as long as the {a} {times}"
     if ratio > 1:
-        return f"the {b} takes {ratio:.1f} times as long as the {a} {times}"
-    return f"the {b} takes only {ratio:.2f} of the time of the {a} {times}"
+        return f"the {b} {takes} {ratio:.1f} times as long as the {a} {times}"
+    return f"the {b} {takes} only {ratio:.2f} of the time of the {a} {times}"
 
 
 def duration(seconds: float) -> str:
