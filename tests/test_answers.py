@@ -37,7 +37,7 @@ def test_behaviour_tells_of_each_matrix_and_of_confidence_where_it_is_known():
 def test_speed_follows_the_times(seconds, words, slowest):
     text = answers.answer_speed_and_accuracy(networks(*seconds), {})
     assert words in text and f"the slowest the {slowest}" in text
-    assert "in 2018, over the whole training, the BLSTM takes 1.2 times as long" in text
+    assert "in 2018, over the whole training, the BLSTM took 1.2 times as long" in text
     assert "LSTM 50.0 %, BLSTM 45.0 %, convolutional 40.0 %" in text
 
 
