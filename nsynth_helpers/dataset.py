@@ -8,12 +8,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from nsynth_helpers.notes import SAMPLE_RATE
+from nsynth_helpers.notes import FULL_SCALE, SAMPLE_RATE
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.waveforms import CachedSplit
 
-# As in the 2018 code, which divided by the largest int16 value rather than by 32768.
-FULL_SCALE = 32_767
 STEP_SIZE = 160
 
 

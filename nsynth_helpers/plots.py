@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from nsynth_helpers.dataset import FULL_SCALE, STEP_SIZE
+from nsynth_helpers.dataset import STEP_SIZE
 from nsynth_helpers.notes import (
     DROPPED_FAMILY,
     FAMILIES,
+    FULL_SCALE,
     SAMPLE_RATE,
     parse_note_str,
 )

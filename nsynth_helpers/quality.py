@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from nsynth_helpers.notes import (
+    FULL_SCALE,
     OFFICIAL_FAMILIES,
     OFFICIAL_FAMILY_NOTES,
     OFFICIAL_NOTES,
@@ -21,7 +22,6 @@ from nsynth_helpers.notes import (
 from nsynth_helpers.settings import progress_is_off
 from nsynth_helpers.waveforms import CachedSplit
 
-FULL_SCALE = np.iinfo(np.int16).max
 SILENT_DBFS = -60.0
 CLIPPED_RUN = 3
 # Reported in magenta issue 2092: all of these are one waveform, a noise.
