@@ -29,7 +29,7 @@ NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle
 
 
 def describe_machine(results: Path) -> str:
-    """Where the table of results was made, in a sentence; nothing where it was not made yet.
+    """Where the last rows of the table of results were made, in a sentence; nothing where it was not made yet.
 
     Notes
     -----
@@ -41,7 +41,7 @@ def describe_machine(results: Path) -> str:
     made = json.loads(path.read_text())
     on = made["gpu"] or f"{made['processor']}, {made['cpu_count']} cores"
     return (
-        f"Made with PyTorch {made['torch']} on {on}; trainings side by side: {made['jobs']}, "
+        f"The last rows were made with PyTorch {made['torch']} on {on}; trainings side by side: {made['jobs']}, "
         f"threads of each: {made['torch_threads']}."
     )
 
@@ -145,15 +145,13 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     return table.assign(place=places).sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
 
 
-def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy of each row minus that of its 2018 network with the same data and epochs.
 
     Parameters
     ----------
     results : pandas.DataFrame
         What `ablations.read_results` returns.
-    confidence : float
-        Of the intervals.
 
     Returns
     -------
@@ -163,7 +161,7 @@ def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -
 
     Notes
     -----
-    Welch's interval by `compare_seeds`. Used in: 05_ablations.
+    Welch's intervals of 95 % by `compare_seeds`. Used in: 05_ablations.
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
@@ -173,7 +171,7 @@ def differences_from_baseline(results: pd.DataFrame, confidence: float = 0.95) -
         values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.change, baseline))
         difference = low = high = detectable = np.nan
         if min(len(values), len(others)) >= FEWEST_VALUES:
-            found, detectable = compare_seeds(values, others, confidence)
+            found, detectable = compare_seeds(values, others)
             difference, low, high = found.estimate, found.low, found.high
         elif len(values) and len(others):
             difference = values.mean() - others.mean()

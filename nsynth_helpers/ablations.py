@@ -158,7 +158,7 @@ def run_grid(
     grid : list of Cell
         What to train, in this order.
     results : pathlib.Path
-        The csv file; ``<name>.environment.json`` beside it tells the machine.
+        The csv file; ``<name>.environment.json`` beside it tells the machine that filled it last.
     settings : Settings
         Cache and runs folders; an interrupted training resumes from there. One grid at a time works in a runs folder.
     real_folder : pathlib.Path, optional
@@ -208,7 +208,7 @@ def _fill(results: Path, todo: list[Cell], settings: Settings, real_folder: Path
 
 
 def environment_file(results: Path) -> Path:
-    """Where the machine that filled a table of results is described."""
+    """Where the machine that last filled a table of results is described."""
     return results.with_suffix(".environment.json")
 
 
@@ -229,7 +229,8 @@ def read_results(path: Path) -> pd.DataFrame:
     pandas.DataFrame
         ``data, group, change, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
         ``unseen_accuracy``, ``best_test_accuracy`` and ``train_accuracy`` (fractions of the notes), ``test_notes``,
-        ``train_loss`` and ``seconds`` of training.
+        ``train_notes``, ``train_loss``, ``parameters`` and ``seconds`` of training. Without a file, the first five
+        columns alone.
 
     Notes
     -----

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from nsynth_helpers.runs import best_epoch
 from nsynth_helpers.sentences import (
     ABOUT_THE_SAME,
     compare_accuracies,
@@ -101,7 +102,7 @@ def answer_design(histories: Mapping[str, pd.DataFrame], temperatures: Mapping[s
     """
     items = []
     for network, history in histories.items():
-        last, lowest = history.iloc[-1], history.loc[history["valid_loss"].idxmin()]
+        last, lowest = history.iloc[-1], best_epoch(history)
         gap = last["train_accuracy"] - last["valid_accuracy"]
         rise = last["valid_loss"] - lowest["valid_loss"]
         fit = "overfits" if rise > 0 else "has not begun to overfit, as far as the valid loss tells"

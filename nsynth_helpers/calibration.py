@@ -13,7 +13,7 @@ from nsynth_helpers.statistics import wilson_interval
 TEMPERATURES = (0.01, 100.0)
 
 
-def reliability_table(probabilities, correct, bins: int = 15, confidence: float = 0.95) -> pd.DataFrame:
+def reliability_table(probabilities, correct, bins: int = 15) -> pd.DataFrame:
     """How often the network is right at each level of the probability that it gives its prediction.
 
     Parameters
@@ -47,7 +47,7 @@ def reliability_table(probabilities, correct, bins: int = 15, confidence: float 
         raise InputError("A probability lies outside 0 to 1; pass softmax probabilities rather than logits.")
     means, edges, _ = stats.binned_statistic(probabilities, [probabilities, correct], "mean", bins, (0, 1))
     totals, _, _ = stats.binned_statistic(probabilities, [np.ones_like(correct), correct], "sum", bins, (0, 1))
-    interval = wilson_interval(totals[1], totals[0], confidence)
+    interval = wilson_interval(totals[1], totals[0])
     table = pd.DataFrame({"bin_low": edges[:-1], "bin_high": edges[1:], "notes": totals[0].astype(int)})
     return table.assign(probability=means[0], accuracy=means[1], low=interval.low, high=interval.high)
 

@@ -70,7 +70,8 @@ def train(
     config = RunConfig.from_settings(network.value, settings)
     run = fit(config, load_splits(settings), settings, out, retrain=retrain)
     typer.echo(f"run {run.path}")
-    _echo_accuracy(run.metrics["last"]["test"])
+    if run.finished:  # in a distributed training the first process alone tests, after the others have ended
+        _echo_accuracy(run.metrics["last"]["test"])
 
 
 @app.command()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nsynth_helpers.analysis import LOGITS
 from nsynth_helpers.dataset import NoteFrames, batches
 from nsynth_helpers.files import write_json
 from nsynth_helpers.notes import FAMILIES
@@ -20,7 +21,6 @@ from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import CachedSplit
 
 EVALUATION_BATCH = 256
-LOGIT_COLUMNS = [f"logit_{family}" for family in FAMILIES]
 
 
 @torch.inference_mode()
@@ -52,7 +52,7 @@ def predict(
     place = choose_device(device)
     network = network.to(place).eval()
     logits = [network(frames.to(place)).float().cpu() for frames, _ in batches(notes, batch_size)]
-    table = pd.DataFrame(torch.cat(logits).numpy(), columns=LOGIT_COLUMNS)
+    table = pd.DataFrame(torch.cat(logits).numpy(), columns=LOGITS)
     table.insert(0, "note_str", notes.notes["note_str"])
     table.insert(1, "family", notes.notes["family"])
     return table
@@ -118,7 +118,14 @@ def evaluate_network(
     -------
     dict
         What `score` returns, and the seconds it took.
+
+    Raises
+    ------
+    InputError
+        If `out` holds a run that was trained there, or the predictions of another configuration.
     """
+    if out is not None and (out / "config.json").is_file() and ("data" in Run(out).record or Run(out).config != config):
+        raise InputError(f"{out} holds another run; choose a new folder for the predictions.")
     table, scores = classify(network, config.frames(cached), device)
     if out is not None:
         _keep_predictions(out, table.assign(checkpoint="last", split=cached.split), config, scores)
@@ -144,7 +151,7 @@ def classify(network: nn.Module, notes: NoteFrames, device: str) -> tuple[pd.Dat
 
 def score(predictions: pd.DataFrame) -> dict:
     """Loss, accuracy (a fraction), correct notes and all notes of a table of predictions."""
-    logits = torch.tensor(predictions[LOGIT_COLUMNS].to_numpy(dtype=np.float32))
+    logits = torch.tensor(predictions[LOGITS].to_numpy(dtype=np.float32))
     labels = torch.tensor([FAMILIES.index(family) for family in predictions["family"]])
     correct = int((logits.argmax(dim=1) == labels).sum())
     loss = float(functional.cross_entropy(logits, labels))

@@ -11,7 +11,7 @@ import pandas as pd
 from nsynth_helpers.analysis import agreement, judge
 from nsynth_helpers.comparisons import judge_run
 from nsynth_helpers.evaluation import predict
-from nsynth_helpers.runs import Run
+from nsynth_helpers.runs import Run, best_epoch
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.statistics import (
     Interval,
@@ -275,7 +275,7 @@ class NetworkEvidence:
     @property
     def best_epoch(self) -> int:
         """The epoch of the lowest valid loss."""
-        return int(self.history.loc[self.history["valid_loss"].idxmin(), "epoch"])
+        return int(best_epoch(self.history)["epoch"])
 
 
 @dataclass(frozen=True)

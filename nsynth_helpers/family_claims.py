@@ -196,10 +196,11 @@ def _backwards_as_bass(evidence: Evidence) -> Measurement | None:
     if pair not in changes.index or np.isnan(changes.loc[pair, "low"]):
         return None
     interval = Interval(*changes.loc[pair, ["difference", "low", "high"]], 0.95)
-    if interval.low == interval.high:
-        # Not one note changed: no spread to judge by, and so few instruments may lack one that would change.
+    if np.isclose(interval.low, interval.high):
+        # Every instrument changed alike, or none at all: no spread to judge by, and so few may lack one that differs.
         reach = proportion_confint(0, int(changes.loc[pair, "instruments"]), method="beta")[1]
-        interval = Interval(interval.estimate, -reach, reach, 0.95)
+        low, high = max(interval.estimate - reach, -1.0), min(interval.estimate + reach, 1.0)
+        interval = Interval(interval.estimate, low, high, 0.95)
     finding = Finding("backwards minus forwards", interval, detectable_from_interval(interval), A_GAIN)
     return Measurement(evidence.label("BLSTM"), evidence.on("BLSTM"), (finding,))
 

@@ -21,7 +21,7 @@ FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name: a kill leaves no half of it.
+    """Let `write` fill a temporary file beside `path`, then give it its name: a kill leaves a ``*.tmp`` at most.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from nsynth_helpers.models import RecurrentClassifier, count_parameters
 from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.plots import LINE_STYLES, MARKERS, PAGE, WIDE, family_colours, new_axes, new_panels
+from nsynth_helpers.runs import best_epoch
 from nsynth_helpers.settings import InputError
 
 WIRE = "0.4"
@@ -236,7 +237,7 @@ def _count_epochs(ax: Axes, histories: Mapping[str, pd.DataFrame]) -> None:
 
 
 def _curves_of_one_run(history: pd.DataFrame, axes, colour: str, marker: str) -> None:
-    best = history.loc[history["valid_loss"].idxmin()]
+    best = best_epoch(history)
     for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
         for split, line_style, filled in (("train", LINE_STYLES[1], False), ("valid", LINE_STYLES[0], True)):
             ax.plot(

@@ -13,7 +13,6 @@ from nsynth_helpers.settings import InputError
 SAMPLE_RATE = 16_000
 # The largest 16-bit number, by which the 2018 code divided, rather than by 32768.
 FULL_SCALE = 32_767
-NOTE_SECONDS = 4.0
 SPLITS = ("train", "valid", "test")
 SOURCES = ("acoustic", "electronic", "synthetic")
 FAMILIES = ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "vocal")

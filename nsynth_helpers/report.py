@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,7 @@ class _Exporter(HTMLExporter):
 
 def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
     page, _ = _Exporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    page = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', page)  # the next notebook's page lies beside this one
     write_text(path, page.replace("</head>", f"<style>{FORMULA_STYLE}</style></head>", 1))
 
 

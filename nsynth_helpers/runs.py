@@ -22,6 +22,7 @@ from torch import nn
 from nsynth_helpers.dataset import STEP_SIZE, NoteFrames
 from nsynth_helpers.files import write_whole
 from nsynth_helpers.models import build_network
+from nsynth_helpers.notes import SAMPLE_RATE
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import CachedSplit
 
@@ -30,7 +31,7 @@ HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid
 RECORDED_PACKAGES = ("torch", "lightning", "numpy", "pandas", "librosa", "soundfile", "nsynth-workbook")
 RESUME_FILE, LOCK_FILE = "training.ckpt", "training.lock"
 # What a committed run leaves behind: large, or of use only while the training goes on.
-NOT_KEPT = ("epochs", RESUME_FILE, LOCK_FILE)
+NOT_KEPT = ("epochs", RESUME_FILE, LOCK_FILE, "*.tmp")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class RunConfig:
 
     def build_network(self) -> nn.Module:
         """A fresh network of this configuration, fitted to the shape of its input."""
-        samples = round(self.seconds * 16_000) // self.step_size * self.step_size
+        samples = round(self.seconds * SAMPLE_RATE) // self.step_size * self.step_size
         shape = {"fully_connected": {"samples": samples}, "convolutional": {}}
         arguments = shape.get(self.network, {"input_size": self.step_size})
         return build_network(self.network, **(arguments | self.network_arguments))
@@ -263,6 +264,23 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
 
 
+def best_epoch(history: pd.DataFrame) -> pd.Series:
+    """The row of the epoch with the lowest valid loss, whose weights are called ``best``.
+
+    Raises
+    ------
+    InputError
+        If no epoch has a valid loss that is a number.
+
+    Notes
+    -----
+    Used in: 02_lstm_training, 03_blstm_training, through the runs and figures.
+    """
+    if history["valid_loss"].isna().all():
+        raise InputError("No epoch has a valid loss that is a number: the training diverged; lower its learning rate.")
+    return history.loc[history["valid_loss"].idxmin()]
+
+
 def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:
     """The epoch that each rule of choosing a model picks.
 
@@ -280,8 +298,8 @@ def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    Raises `InputError` if there are no epochs or a valid figure is not a finite number. Used in: 02_lstm_training,
-    04_result_analysis.
+    Raises `InputError` if there are no epochs or a valid figure is not a finite number. Used in: 04_result_analysis,
+    05_ablations.
     """
     curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
     if curves.empty or not np.isfinite(curves).all(axis=None):

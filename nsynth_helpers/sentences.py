@@ -18,9 +18,9 @@ ABOUT_AS_SURE = 0.02
 EXTREME_FAMILIES = 3
 
 
-def percent(share: float, digits: int = 1) -> str:
+def percent(share: float) -> str:
     """A share of 1 as text: 0.648 is ``64.8 %``; halves go up, however the float came out; NaN is ``–``."""
-    return "–" if np.isnan(share) else f"{100 * share + A_HAIR:.{digits}f} %"
+    return "–" if np.isnan(share) else f"{100 * share + A_HAIR:.1f} %"
 
 
 def points(difference: float) -> str:
@@ -241,17 +241,6 @@ def describe_parting(network: str, best: pd.Series, last: pd.Series) -> str:
         f"{last['loss_before']:.2f} as it is, and from {best['loss_after']:.2f} to {last['loss_after']:.2f} after "
         f"temperature scaling: {reading}."
     )
-
-
-def overconfident_share(judged: pd.DataFrame, at_least: float = 0.9) -> tuple[float, float]:
-    """The share of notes answered with at least this probability, and the share of those that are right.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    sure = judged[judged["probability"] >= at_least]
-    return len(sure) / len(judged), float(sure["correct"].mean()) if len(sure) else float("nan")
 
 
 def describe_change(network: str, change: pd.Series, confidence: float = 0.95) -> str:

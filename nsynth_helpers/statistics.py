@@ -262,8 +262,9 @@ def detectable_difference(notes_a: int, notes_b: int, rate: float, power: float 
     largest = 1 - base - 1e-9
 
     def surplus(difference):
-        ratio = notes_b / notes_a
-        return power_proportions_2indep(difference, base, notes_a, ratio, alpha, return_results=False) - power
+        # In statsmodels the first sample is the one whose rate is not the base.
+        ratio = notes_a / notes_b
+        return power_proportions_2indep(difference, base, notes_b, ratio, alpha, return_results=False) - power
 
     return float(optimize.brentq(surplus, 1e-9, largest)) if surplus(largest) > 0 else float("nan")
 

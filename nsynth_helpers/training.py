@@ -33,6 +33,7 @@ from nsynth_helpers.runs import (
     RESUME_FILE,
     Run,
     RunConfig,
+    best_epoch,
     data_digests,
     describe_environment,
     epoch_file,
@@ -85,7 +86,8 @@ def fit(
     path = path or run_folder(settings, config, splits)
     # In a distributed training the first process alone looks after the folder; the others only compute.
     if rank_zero_only.rank != 0:
-        _train(config, splits, settings, path, callbacks)
+        if retrain or settings.retrain or not Run(path).finished:
+            _train(config, splits, settings, path, callbacks)
         return Run(path)
     with in_turn(path / LOCK_FILE, f"trains {path}"), explain_full_disk(path, "the finished epochs are kept"):
         record = {"config": asdict(config), "data": data_digests(splits) | {"name": settings.data_name}}
@@ -111,7 +113,8 @@ def _claim(path: Path, record: dict, retrain: bool) -> None:
 
 
 def _digests(record: dict) -> dict:
-    return {split: record["data"][split] for split in ("train", "valid")}
+    # A run of predictions alone has no data of its own.
+    return {split: record.get("data", {}).get(split) for split in ("train", "valid")}
 
 
 class FamilyClassifier(lightning.LightningModule):
@@ -269,7 +272,7 @@ def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightnin
 def _evaluate_checkpoints(run: Run, splits: dict[str, CachedSplit], settings: Settings) -> None:
     """Name the best and the last model, predict valid and test with both, and write metrics last."""
     history = read_history(run.path)
-    epochs = {"last": int(history["epoch"].iloc[-1]), "best": int(history.loc[history["valid_loss"].idxmin(), "epoch"])}
+    epochs = {"last": int(history["epoch"].iloc[-1]), "best": int(best_epoch(history)["epoch"])}
     tables, scores = [], {}
     for checkpoint in CHECKPOINTS:
         network = run.load_network(str(epochs[checkpoint]))

@@ -28,7 +28,7 @@ from nsynth_helpers.evidence import (
     settle,
 )
 from nsynth_helpers.notes import FAMILIES, OFFICIAL_NOTES
-from nsynth_helpers.runs import checkpoint_rules
+from nsynth_helpers.runs import best_epoch, checkpoint_rules
 from nsynth_helpers.statistics import (
     FEWEST_VALUES,
     Interval,
@@ -101,12 +101,13 @@ def _biggest(evidence: Evidence, data: str) -> Measurement | None:
         "LSTM cells": _gain(evidence, data, "plain RNN", MINOR_EPOCHS),
         "tanh": -_gain(evidence, data, "tanh", MINOR_EPOCHS),
     }
+    # Gains share their 2018 networks, so they are compared seed by seed.
+    leads = {name: (gain - other).dropna() for name, other in rivals.items()}
     # Without one of its rivals, nothing can be called the biggest.
-    if min(map(len, (gain, *rivals.values()))) < FEWEST_VALUES:
+    if min(map(len, leads.values())) < FEWEST_VALUES:
         return None
-    confidence = 1 - 0.05 / len(rivals)
     findings = (
-        Finding(f"Adam minus {name}", *compare_seeds(gain, other, confidence), A_GAIN) for name, other in rivals.items()
+        Finding(f"Adam minus {name}", *_mean_of(lead, 1 - 0.05 / len(leads)), A_GAIN) for name, lead in leads.items()
     )
     on = _describe(evidence, data, "LSTM, SGD", CORE_EPOCHS)
     on += f" (LSTM cells and tanh after {MINOR_EPOCHS}), each gain against a 2018 LSTM of as many epochs"
@@ -115,6 +116,12 @@ def _biggest(evidence: Evidence, data: str) -> Measurement | None:
         for changes, epochs in ((("LSTM, SGD", "LSTM, 2 layers"), CORE_EPOCHS), (("plain RNN", "tanh"), MINOR_EPOCHS))
     ]
     return Measurement(DATA_TITLES[data], on, tuple(findings), remark=" ".join(filter(None, remarks)))
+
+
+def _mean_of(values: pd.Series, confidence: float = 0.95) -> tuple[Interval, float]:
+    """The mean of one value a seed, and what could have been detected: its difference from certain zeros."""
+    interval = mean_difference(values, np.zeros(len(values)), paired=True, confidence=confidence)
+    return interval, detectable_mean_difference(values.std(), len(values), paired=True, alpha=1 - confidence)
 
 
 def _gain(evidence: Evidence, data: str, change: str, epochs: int) -> pd.Series:
@@ -139,9 +146,6 @@ def _accuracy(evidence: Evidence, data: str, change: str, epochs: int) -> Measur
     values = over_seeds(evidence.ablations, data, change, epochs)
     if len(values) < FEWEST_VALUES:
         return None
-    # The mean of one sample is its difference from certain zeros, seed by seed.
-    interval = mean_difference(values, np.zeros(len(values)), paired=True)
-    detectable = detectable_mean_difference(values.std(), len(values), paired=True)
     _, share = ALWAYS[data]
     limit = share + HARDLY
     wanted = Wanted(-INFINITY, limit, f"below {100 * limit:.1f} %, {100 * HARDLY:.0f} points above guessing")
@@ -149,7 +153,7 @@ def _accuracy(evidence: Evidence, data: str, change: str, epochs: int) -> Measur
     return Measurement(
         DATA_TITLES[data],
         _describe(evidence, data, change, epochs),
-        (Finding("test accuracy", interval, detectable, wanted, "accuracy"),),
+        (Finding("test accuracy", *_mean_of(values), wanted, "accuracy"),),
         remark=f"On train it reaches {100 * trained:.1f} %.",
     )
 
@@ -165,7 +169,7 @@ def overfitting(claim: str, evidence: Evidence) -> list[Verdict]:
 
 def _published_overfitting(network: str) -> Measurement:
     history, error = published.history(network), READING_ERROR[network]
-    lowest = history.loc[history["valid_loss"].idxmin()]
+    lowest = best_epoch(history)
     rise = history["valid_loss"].iloc[-1] - lowest["valid_loss"]
     interval = Interval(rise, rise - 2 * error, rise + 2 * error, 1.0)
     on = f"{PUBLISHED}, one training, its curve known to {error} nats"
@@ -215,8 +219,7 @@ def _last_minus_best(evidence: Evidence, data: str, change: str) -> Measurement 
     # Where every seed's last epoch is its best one, the two rules name one model, and there is nothing to compare.
     if len(last) < FEWEST_VALUES or last.equals(best):
         return None
-    detectable = detectable_mean_difference((last - best).std(), len(last), paired=True)
-    finding = Finding("last minus best", mean_difference(last, best, paired=True), detectable, A_GAIN)
+    finding = Finding("last minus best", *_mean_of(last - best), A_GAIN)
     return Measurement(DATA_TITLES[data], _describe(evidence, data, change, CORE_EPOCHS), (finding,))
 
 
@@ -252,7 +255,7 @@ def _time_over_seeds(evidence: Evidence, data: str) -> Measurement | None:
     seconds = (
         over_seeds(evidence.ablations, data, f"2018 {name}", CORE_EPOCHS, "seconds") for name in RECURRENT.values()
     )
-    return _time_ratio(*seconds, DATA_TITLES[data], _describe(evidence, data, "2018 LSTM", CORE_EPOCHS))
+    return _time_ratio(*seconds, DATA_TITLES[data], _describe(evidence, data, "2018 LSTM", CORE_EPOCHS, "2018 BLSTM"))
 
 
 def _time_ratio(lstm: pd.Series, blstm: pd.Series, data: str, on: str) -> Measurement | None:
@@ -286,7 +289,7 @@ def _any_helps(evidence: Evidence, data: str, sizes: Mapping[str, str]) -> Measu
     findings = tuple(finding for finding in measured if finding is not None)
     if not findings:
         return None
-    on = _describe(evidence, data, "2018 LSTM", MINOR_EPOCHS)
+    on = _describe(evidence, data, "2018 LSTM", MINOR_EPOCHS, *sizes)
     remark = _learnt_nothing(evidence, data, sizes, MINOR_EPOCHS, sizes)
     return Measurement(DATA_TITLES[data], on, findings, needs_all=False, remark=remark)
 
@@ -318,7 +321,7 @@ def measure_rows(
         finding
         and Measurement(
             DATA_TITLES[data],
-            _describe(evidence, data, a, epochs),
+            _describe(evidence, data, a, epochs, b),
             (finding,),
             remark=_learnt_nothing(evidence, data, (a, b), epochs),
         )
@@ -347,12 +350,13 @@ def _difference(
     return Finding(what, *compare_seeds(*values, confidence), wanted)
 
 
-def _describe(evidence: Evidence, data: str, change: str, epochs: int) -> str:
-    """The data of a row of the grid, with its notes, epochs and seeds."""
+def _describe(evidence: Evidence, data: str, change: str, epochs: int, *others: str) -> str:
+    """The data of a row of the grid, with its notes, epochs and seeds, and the seeds of the rows it is set against."""
     train, test = (
         over_seeds(evidence.ablations, data, change, epochs, column) for column in ("train_notes", "test_notes")
     )
     if train.empty:
         return DATA_TITLES[data]
     notes = f"{train.iloc[0]:,.0f} train and {test.iloc[0]:,.0f} test notes"
-    return f"{DATA_TITLES[data]}, {notes}, {epochs} epochs, {len(train)} seeds"
+    seeds = dict.fromkeys(len(over_seeds(evidence.ablations, data, row, epochs)) for row in (change, *others))
+    return f"{DATA_TITLES[data]}, {notes}, {epochs} epochs, {' and '.join(map(str, seeds))} seeds"

@@ -149,7 +149,7 @@ def prepare(
         build = _Build(partial, identity, round(seconds * SAMPLE_RATE), skip_bad)
         stream = NoteStream(source)
         with build:
-            build.decode(stream, workers or os.cpu_count() or 1, _progress_bar(source, stream))
+            build.decode(stream, workers or os.cpu_count() or 1, _progress_bar(source))
         build.finish(parse_examples(stream.examples, stream.examples_name), stream, folder)
 
 
@@ -306,7 +306,7 @@ def _refuse_changed(source: SplitSource, folder: Path, record: dict) -> None:
     write_json(folder / RECORD, record | {"fingerprint": fingerprint(source)})
 
 
-def _progress_bar(source: SplitSource, stream: NoteStream) -> tqdm:
+def _progress_bar(source: SplitSource) -> tqdm:
     total = None if source.is_archive else len(os.listdir(source.path / "audio"))
     if source.path.name.endswith(".jsonwav.tar.gz"):
         total = OFFICIAL_NOTES[source.split]

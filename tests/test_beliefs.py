@@ -8,7 +8,7 @@ import torch
 from conftest import cached_split
 from nsynth_helpers import beliefs
 from nsynth_helpers.dataset import NoteFrames
-from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict
+from nsynth_helpers.evaluation import LOGITS, predict
 from nsynth_helpers.models import FullyConnected, RecurrentClassifier
 from nsynth_helpers.notes import FAMILIES
 from nsynth_helpers.settings import InputError
@@ -32,7 +32,7 @@ def network(**arguments) -> RecurrentClassifier:
 def test_the_last_step_is_the_answer(notes, bidirectional):
     net = network(bidirectional=bidirectional)
     belief = beliefs.belief_over_time(net, notes, device="cpu")
-    logits = torch.tensor(predict(net, notes, "cpu")[LOGIT_COLUMNS].to_numpy())
+    logits = torch.tensor(predict(net, notes, "cpu")[LOGITS].to_numpy())
     assert belief.shape == (len(NAMES), STEPS, len(FAMILIES)) and belief.dtype == np.float32
     np.testing.assert_allclose(belief.sum(axis=2), 1, atol=1e-5)
     np.testing.assert_allclose(belief[:, -1], logits.softmax(dim=1).numpy(), atol=1e-6)

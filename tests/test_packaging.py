@@ -1,9 +1,12 @@
 """What a fresh clone installs: one list of dependencies, exact versions, and nothing of one machine."""
 
+import ast
 import json
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -37,6 +40,18 @@ def test_every_dependency_has_an_exact_version():
     wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
     assert {normal(requirement) for requirement in wanted} <= set(exact)
     assert exact["torch"] == "torch==2.13.0"
+
+
+def test_every_import_of_the_package_is_declared():
+    trees = [ast.parse(path.read_text()) for path in (PROJECT_ROOT / "nsynth_helpers").glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    others = {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"nsynth_helpers"}
+    distributions = packages_distributions()
+    declared = {normal(requirement) for requirement in PROJECT["dependencies"]}
+    assert len(others) > 20
+    assert not [name for name in others if not declared & {normal(one) for one in distributions[name]}]
 
 
 def test_environment_yml_installs_the_project_with_the_same_python():

@@ -51,6 +51,11 @@ def test_formulas_of_cells_and_outputs_need_no_network(tmp_path):
     assert "$$" not in page.split("<body")[1] and "frac{" not in page
 
 
+def test_links_to_other_notebooks_lead_to_their_pages(tmp_path):
+    page = export(tmp_path, new_markdown_cell("[next](02_lstm_training.ipynb), or [elsewhere](https://a.b/c.ipynb)"))
+    assert 'href="02_lstm_training.html"' in page and 'href="https://a.b/c.ipynb"' in page
+
+
 def test_every_formula_of_the_notebooks_is_understood(tmp_path):
     """What the converter does not know, it passes on as letters."""
     notebooks = [nbformat.read(path, as_version=4) for path in report.NOTEBOOKS.glob("[0-9]*.ipynb")]

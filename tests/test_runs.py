@@ -1,4 +1,4 @@
-"""What the history of a run, or of a published one, says of when to stop."""
+"""The name of a run, and what its history, or a published one, says of when to stop."""
 
 import json
 from pathlib import Path
@@ -56,3 +56,20 @@ def test_the_name_of_a_run_draws_no_random_numbers(network):
     before = torch.get_rng_state()
     assert len(runs.RunConfig(network).digest({"train": "notes"})) == 8
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_best_epoch_is_that_of_the_lowest_valid_loss():
+    assert runs.best_epoch(history_of([2.0, np.nan, 1.5, 1.5], [0.2] * 4))["epoch"] == 3
+
+
+def test_a_training_that_diverged_is_told():
+    with pytest.raises(InputError, match="the training diverged; lower its learning rate"):
+        runs.best_epoch(history_of([np.nan, np.nan], [0.1, 0.1]))
+
+
+def test_what_a_kill_left_behind_is_not_kept(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("metrics.json", "history.csv.123.tmp", runs.LOCK_FILE):
+        (run / name).write_text("{}")
+    assert [path.name for path in runs.keep_run(runs.Run(run), tmp_path / "kept").path.iterdir()] == ["metrics.json"]

@@ -187,15 +187,21 @@ def test_one_seed_cannot_be_compared():
             statistics.mean_difference(a, b, paired)
 
 
-def test_detectable_difference_agrees_with_the_textbook_and_with_simulation():
+def test_detectable_difference_agrees_with_the_textbook():
     # Fleiss: 0.5 against 0.6 needs about 388 in each group for a power of 80 % at 5 %.
     assert statistics.detectable_difference(388, 388, 0.5) == pytest.approx(0.1, abs=5e-4)
-    difference = statistics.detectable_difference(1000, 400, 0.7)
+
+
+@pytest.mark.parametrize(("notes_a", "notes_b", "rate"), [(1000, 400, 0.7), (50, 350, 0.95), (350, 50, 0.95)])
+def test_detectable_difference_is_found_four_times_in_five(notes_a, notes_b, rate):
+    """Also of unequal numbers of notes, where it matters which of the two rates is the extreme one."""
+    difference = statistics.detectable_difference(notes_a, notes_b, rate)
     generator = np.random.default_rng(3)
-    a, b = generator.binomial(1000, 0.7, 4000) / 1000, generator.binomial(400, 0.7 - difference, 4000) / 400
-    pooled = (1000 * a + 400 * b) / 1400
-    found = np.abs(a - b) > 1.96 * np.sqrt(pooled * (1 - pooled) * (1 / 1000 + 1 / 400))
-    assert found.mean() == pytest.approx(0.8, abs=0.03)
+    a = generator.binomial(notes_a, rate, 20_000) / notes_a
+    b = generator.binomial(notes_b, rate - difference, 20_000) / notes_b
+    pooled = (notes_a * a + notes_b * b) / (notes_a + notes_b)
+    found = np.abs(a - b) > 1.96 * np.sqrt(pooled * (1 - pooled) * (1 / notes_a + 1 / notes_b))
+    assert found.mean() == pytest.approx(0.8, abs=0.04)
 
 
 def test_detectable_difference_of_the_published_pair_is_about_three_points():

@@ -20,7 +20,7 @@ from conftest import cached_split
 from nsynth_helpers import training
 from nsynth_helpers.comparisons import majority_accuracy
 from nsynth_helpers.dataset import NotesDataModule
-from nsynth_helpers.evaluation import LOGIT_COLUMNS, predict, score, test_every_epoch
+from nsynth_helpers.evaluation import LOGITS, evaluate_network, predict, score, test_every_epoch
 from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.runs import HISTORY_COLUMNS, Run, RunConfig, find_run, keep_run, load_weights, run_folder
 from nsynth_helpers.settings import InputError, Settings
@@ -97,7 +97,7 @@ def test_history_states_what_the_weights_give(splits, settings):
 def test_the_saved_network_gives_the_saved_predictions(splits, settings):
     run = fit(TINY, splits, settings)
     again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
-    np.testing.assert_allclose(again[LOGIT_COLUMNS], run.predictions("test", "best")[LOGIT_COLUMNS], atol=1e-5)
+    np.testing.assert_allclose(again[LOGITS], run.predictions("test", "best")[LOGITS], atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(splits, settings):
@@ -293,6 +293,23 @@ def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, 
         with pytest.raises(InputError, match=r"is full; free some space .* the finished epochs are kept"):
             fit(TINY, splits, settings, path)
     assert fit(TINY, splits, settings, path).history["epoch"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("retrain", [False, True])
+def test_other_processes_of_a_distributed_training_skip_a_finished_run(splits, settings, monkeypatch, retrain):
+    """The first process, which looks after the folder, would leave them waiting for it."""
+    run = fit(TINY, splits, settings)
+    trained = []
+    monkeypatch.setattr(training.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(training, "_train", lambda *_: trained.append(1))
+    assert fit(TINY, splits, settings, retrain=retrain).path == run.path
+    assert bool(trained) == retrain
+
+
+def test_a_folder_of_predictions_alone_is_refused_in_one_sentence(splits, settings, tmp_path):
+    evaluate_network(TINY.build_network(), TINY, splits["test"], "cpu", tmp_path / "alone")
+    with pytest.raises(InputError, match="holds a run of another configuration or data"):
+        fit(TINY, splits, settings, tmp_path / "alone")
 
 
 # Four epochs are enough for the convolutional net, and save a minute.

@@ -268,11 +268,17 @@ def test_a_row_that_guesses_on_train_is_told(trained, told):
 def test_three_rivals_widen_the_intervals_of_the_biggest_difference():
     rows = {"2018 LSTM": 0.5, "LSTM, SGD": 0.3, "LSTM, 2 layers": 0.45, "plain RNN": 0.4, "tanh": 0.5}
     tables = [
-        grid_rows(MINI_DATA, change, epochs, around(mean))
-        for change, mean in rows.items()
+        grid_rows(MINI_DATA, change, epochs, around(mean, 0.002 * place))
+        for place, (change, mean) in enumerate(rows.items())
         for epochs in (CORE_EPOCHS, MINOR_EPOCHS)
     ]
     assert reading("Adam", "the biggest", evidence(*tables))["evidence"].count("(98.3 %:") == 3
+
+
+def test_unequal_numbers_of_seeds_are_told():
+    rows = (("LSTM, SGD", around(0.1)), ("2018 LSTM", [0.5, 0.51]))
+    given = evidence(*(grid_rows(REAL_DATA, change, CORE_EPOCHS, values) for change, values in rows))
+    assert "20 epochs, 2 and 3 seeds" in reading("Adam", "LSTM, Adam minus SGD", given)["evidence"]
 
 
 def test_steep_valleys_are_not_testable():
@@ -536,6 +542,17 @@ def test_keyboard_backwards(forward, backward, verdict):
     )
     given = evidence(networks={"BLSTM": network(next(both), backwards=next(both))})
     assert reading("end of a keyboard", "backwards", given)["verdict"] == verdict
+
+
+def test_instruments_that_all_change_alike_leave_the_keyboard_undecided():
+    """Each instrument has one keyboard more taken for bass: no spread, but that is no certainty."""
+    before, after = (
+        judged(dict.fromkeys(FAMILIES, 0.8) | {"keyboard": share}, instruments=20, taken_for={"keyboard": "bass"})
+        for share in (1.0, 0.8)
+    )
+    row = reading("end of a keyboard", "backwards", evidence(networks={"BLSTM": network(before, backwards=after)}))
+    assert row["verdict"] == UNDECIDED
+    assert "+20.0 points (95 %: −40.2 to +80.2)" in row["evidence"]
 
 
 def test_a_cell_that_suggested_the_claim_needs_a_wide_interval():
