@@ -381,10 +381,10 @@ def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
         return f"No row is measured on both {title_of(a)} and {title_of(b)} yet: run `make ablations`."
     same = both["difference_x"] * both["difference_y"] > 0
     apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
-    clear = [(both[f"low{side}"] > 0) | (both[f"high{side}"] < 0) for side in ("_x", "_y")]
+    clear = [excludes_zero(row.low_x, row.high_x) and excludes_zero(row.low_y, row.high_y) for row in both.itertuples()]
     contradictions = "; ".join(both.loc[apart, "change"]) or "none"
     return (
         f"In {same.sum()} of the {len(both)} rows that were trained on both {title_of(a)} and {title_of(b)}, the "
-        f"difference from the 2018 network points the same way; in {(clear[0] & clear[1]).sum()} of them both "
+        f"difference from the 2018 network points the same way; in {sum(clear)} of them both "
         f"intervals leave out zero. Rows whose two intervals contradict each other: {contradictions}."
     )

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from nsynth_helpers.calibration import expected_calibration_error
-from nsynth_helpers.notes import FAMILIES, NOTE_STR
+from nsynth_helpers.notes import FAMILIES, LOGITS, NOTE_STR
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.statistics import (
     clustered_bootstrap,
@@ -19,7 +19,6 @@ from nsynth_helpers.statistics import (
     wilson_interval,
 )
 
-LOGITS = [f"logit_{family}" for family in FAMILIES]
 PREDICTION_COLUMNS = ["note_str", "family", *LOGITS]
 # Test notes reported as noise: https://github.com/magenta/magenta/issues/2092
 NOISY_INSTRUMENT = "brass_acoustic_046"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from nsynth_helpers.runs import best_epoch
+from nsynth_helpers.checkpoints import best_epoch
 from nsynth_helpers.sentences import (
     ABOUT_THE_SAME,
     compare_accuracies,

@@ -68,7 +68,7 @@ def plot_checkpoints(
         From network to ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of train, valid and, where
         known, test.
     rules : mapping of str to pandas.DataFrame
-        From network to what `runs.checkpoint_rules` returns.
+        From network to what `checkpoints.checkpoint_rules` returns.
 
     Notes
     -----

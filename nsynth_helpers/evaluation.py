@@ -12,11 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nsynth_helpers.analysis import LOGITS
 from nsynth_helpers.dataset import NoteFrames, batches
 from nsynth_helpers.files import write_json
-from nsynth_helpers.notes import FAMILIES
-from nsynth_helpers.runs import Run, RunConfig, describe_environment, write_table
+from nsynth_helpers.notes import FAMILIES, LOGITS
+from nsynth_helpers.runs import Run, RunConfig, describe_environment, holds_another, write_table
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import CachedSplit
 
@@ -124,7 +123,7 @@ def evaluate_network(
     InputError
         If `out` holds a run that was trained there, or the predictions of another configuration.
     """
-    if out is not None and (out / "config.json").is_file() and ("data" in Run(out).record or Run(out).config != config):
+    if out is not None and holds_another(out, {"config": asdict(config)}):
         raise InputError(f"{out} holds another run; choose a new folder for the predictions.")
     table, scores = classify(network, config.frames(cached), device)
     if out is not None:

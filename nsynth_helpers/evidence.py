@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from nsynth_helpers.analysis import agreement, judge
+from nsynth_helpers.checkpoints import best_epoch
 from nsynth_helpers.comparisons import judge_run
 from nsynth_helpers.evaluation import predict
-from nsynth_helpers.runs import Run, best_epoch
+from nsynth_helpers.runs import Run
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.statistics import (
     Interval,

@@ -17,10 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch, Polygon
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from nsynth_helpers.checkpoints import best_epoch
 from nsynth_helpers.models import RecurrentClassifier, count_parameters
 from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.plots import LINE_STYLES, MARKERS, PAGE, WIDE, family_colours, new_axes, new_panels
-from nsynth_helpers.runs import best_epoch
 from nsynth_helpers.settings import InputError
 
 WIRE = "0.4"

@@ -16,6 +16,8 @@ FULL_SCALE = 32_767
 SPLITS = ("train", "valid", "test")
 SOURCES = ("acoustic", "electronic", "synthetic")
 FAMILIES = ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "vocal")
+# Where a table of predictions has the logits.
+LOGITS = [f"logit_{family}" for family in FAMILIES]
 DROPPED_FAMILY = "synth_lead"
 OFFICIAL_FAMILIES = (*FAMILIES[:9], DROPPED_FAMILY, FAMILIES[9])
 PIANO_PITCHES = (21, 108)

@@ -10,6 +10,7 @@ from nsynth_helpers.analysis import judge
 from nsynth_helpers.files import write_text
 from nsynth_helpers.notes import seen_in
 from nsynth_helpers.runs import Run
+from nsynth_helpers.sentences import percent
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.waveforms import load_split
 
@@ -92,7 +93,7 @@ def _seen_sentence(runs: dict[str, Run], settings: Settings) -> str:
     for network, run in runs.items():
         judged = judge(run.predictions("test"))
         seen = seen_in(judged["instrument"], train)
-        shares = [f"{100 * judged.loc[which, 'correct'].mean():.1f} %" for which in (seen, ~seen)]
+        shares = [percent(judged.loc[which, "correct"].mean()) for which in (seen, ~seen)]
         parts.append(f"the {network.upper()} gets {shares[0]} and {shares[1]} right")
     return (
         "On nsynth-mini half of the test notes come from instruments that were trained on, and half do not: "

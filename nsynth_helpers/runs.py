@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -264,57 +263,25 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
 
 
-def best_epoch(history: pd.DataFrame) -> pd.Series:
-    """The row of the epoch with the lowest valid loss, whose weights are called ``best``.
-
-    Raises
-    ------
-    InputError
-        If no epoch has a valid loss that is a number.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training, through the runs and figures.
-    """
-    if history["valid_loss"].isna().all():
-        raise InputError("No epoch has a valid loss that is a number: the training diverged; lower its learning rate.")
-    return history.loc[history["valid_loss"].idxmin()]
-
-
-def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:
-    """The epoch that each rule of choosing a model picks.
+def holds_another(path: Path, record: dict) -> bool:
+    """Whether a folder holds a run of another configuration or training data than ``config.json`` would say.
 
     Parameters
     ----------
-    history : pandas.DataFrame
-        One row an epoch, in order: ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy`` (fraction).
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``rule``, ``epoch``, ``valid_loss``, ``valid_accuracy``; ties go to the earliest epoch. The rules: ``before
-        first rise`` (of the valid loss; what the 2018 code did; the last epoch if it never rises), ``lowest valid
-        loss``, ``highest valid accuracy``, ``last``.
-
-    Notes
-    -----
-    Raises `InputError` if there are no epochs or a valid figure is not a finite number. Used in: 04_result_analysis,
-    05_ablations.
+    path : pathlib.Path
+        The folder, which need not be there.
+    record : dict
+        ``config`` and, unless the run is of predictions alone, ``data``.
     """
-    curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
-    if curves.empty or not np.isfinite(curves).all(axis=None):
-        raise InputError("The history has no epochs or a valid figure that is not a number; train the run again.")
-    rises = np.flatnonzero(curves["valid_loss"].diff() > 0)
-    last = len(curves) - 1
-    picks = {
-        "before first rise": rises[0] - 1 if len(rises) else last,
-        "lowest valid loss": curves["valid_loss"].idxmin(),
-        "highest valid accuracy": curves["valid_accuracy"].idxmax(),
-        "last": last,
-    }
-    table = curves.loc[list(picks.values())].reset_index(drop=True)
-    table.insert(0, "rule", list(picks))
-    return table
+    if not (path / "config.json").is_file():
+        return False
+    there = Run(path).record
+    return there["config"] != record["config"] or _digests(there) != _digests(record)
+
+
+def _digests(record: dict) -> dict:
+    # A run of predictions alone has no data of its own.
+    return {split: record.get("data", {}).get(split) for split in ("train", "valid")}
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -282,7 +282,7 @@ def describe_rules(network: str, rules: pd.DataFrame) -> str:
     network : str
         Its name.
     rules : pandas.DataFrame
-        What `runs.checkpoint_rules` returns, with ``test_accuracy`` where it is known.
+        What `checkpoints.checkpoint_rules` returns, with ``test_accuracy`` where it is known.
 
     Notes
     -----

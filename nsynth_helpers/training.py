@@ -22,6 +22,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
+from nsynth_helpers.checkpoints import best_epoch
 from nsynth_helpers.dataset import NotesDataModule
 from nsynth_helpers.evaluation import classify
 from nsynth_helpers.files import explain_full_disk, in_turn, write_json
@@ -33,10 +34,10 @@ from nsynth_helpers.runs import (
     RESUME_FILE,
     Run,
     RunConfig,
-    best_epoch,
     data_digests,
     describe_environment,
     epoch_file,
+    holds_another,
     read_history,
     run_folder,
     save_weights,
@@ -101,20 +102,14 @@ def fit(
 def _claim(path: Path, record: dict, retrain: bool) -> None:
     """Make the folder this run's own, or say whose it is."""
     if (path / "config.json").is_file() and not retrain:
-        there = Run(path).record
-        if there["config"] == record["config"] and _digests(there) == _digests(record):
-            return
-        raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
+        if holds_another(path, record):
+            raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
+        return
     for entry in path.iterdir():
         if entry.name != LOCK_FILE:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     write_json(path / "environment.json", describe_environment())
     write_json(path / "config.json", record)
-
-
-def _digests(record: dict) -> dict:
-    # A run of predictions alone has no data of its own.
-    return {split: record.get("data", {}).get(split) for split in ("train", "valid")}
 
 
 class FamilyClassifier(lightning.LightningModule):

@@ -10,6 +10,7 @@ import pandas as pd
 from nsynth_helpers import published
 from nsynth_helpers.ablation_tables import ALWAYS, baseline_of, compare_seeds, over_seeds
 from nsynth_helpers.ablations import CORE_EPOCHS, DATA_TITLES, MINOR_EPOCHS
+from nsynth_helpers.checkpoints import best_epoch, checkpoint_rules
 from nsynth_helpers.comparisons import NETWORK_NAMES
 from nsynth_helpers.evidence import (
     A_GAIN,
@@ -28,7 +29,7 @@ from nsynth_helpers.evidence import (
     settle,
 )
 from nsynth_helpers.notes import FAMILIES, OFFICIAL_NOTES
-from nsynth_helpers.runs import best_epoch, checkpoint_rules
+from nsynth_helpers.sentences import percent
 from nsynth_helpers.statistics import (
     FEWEST_VALUES,
     Interval,
@@ -154,7 +155,7 @@ def _accuracy(evidence: Evidence, data: str, change: str, epochs: int) -> Measur
         DATA_TITLES[data],
         _describe(evidence, data, change, epochs),
         (Finding("test accuracy", *_mean_of(values), wanted, "accuracy"),),
-        remark=f"On train it reaches {100 * trained:.1f} %.",
+        remark=f"On train it reaches {percent(trained)}.",
     )
 
 
@@ -337,7 +338,7 @@ def _learnt_nothing(
         (words or {}).get(change, change): over_seeds(evidence.ablations, data, change, epochs, "train_accuracy").mean()
         for change in changes
     }
-    named = [f"“{name}” reaches {100 * mean:.1f} %" for name, mean in trained.items() if mean < LEARNT_NOTHING]
+    named = [f"“{name}” reaches {percent(mean)}" for name, mean in trained.items() if mean < LEARNT_NOTHING]
     return f"On train {' and '.join(named)}, about what guessing gives." if named else ""
 
 

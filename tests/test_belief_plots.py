@@ -8,8 +8,8 @@ import pytest
 from nsynth_helpers import belief_plots, published
 from nsynth_helpers.beliefs import average_belief
 from nsynth_helpers.calibration import reliability_table
+from nsynth_helpers.checkpoints import checkpoint_rules
 from nsynth_helpers.notes import FAMILIES
-from nsynth_helpers.runs import checkpoint_rules
 
 STEPS = 20
 

@@ -1,53 +1,9 @@
-"""The name of a run, and what its history, or a published one, says of when to stop."""
+"""The name of a run, and what is kept of it."""
 
-import json
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from nsynth_helpers import models, runs
-from nsynth_helpers.settings import InputError
-
-
-def history_of(losses, accuracies):
-    epochs = range(1, len(losses) + 1)
-    return pd.DataFrame({"epoch": epochs, "valid_loss": losses, "valid_accuracy": accuracies})
-
-
-def test_checkpoint_rules_part_where_the_loss_rises_twice():
-    rules = runs.checkpoint_rules(history_of([2.0, 1.8, 1.9, 1.5, 1.7, 1.6], [0.2, 0.3, 0.4, 0.5, 0.6, 0.6]))
-    assert rules.set_index("rule")["epoch"].to_dict() == {
-        "before first rise": 2,
-        "lowest valid loss": 4,
-        "highest valid accuracy": 5,
-        "last": 6,
-    }
-    assert rules["valid_loss"].tolist() == [1.8, 1.5, 1.7, 1.6]
-
-
-def test_checkpoint_rules_without_a_rise_and_with_one_epoch():
-    rules = runs.checkpoint_rules(history_of([2.0, 1.8, 1.8], [0.2, 0.3, 0.25]))
-    assert rules["epoch"].tolist() == [3, 2, 2, 3]
-    assert runs.checkpoint_rules(history_of([2.0], [0.2]))["epoch"].tolist() == [1, 1, 1, 1]
-
-
-def test_checkpoint_rules_on_the_published_curves():
-    report = json.loads((Path(runs.__file__).parent / "report_2018.json").read_text())
-    picked = {}
-    for model in ("lstm", "blstm"):
-        curves = report[model]["curves"]
-        rules = runs.checkpoint_rules(history_of(curves["valid_loss"], np.divide(curves["valid_accuracy"], 100)))
-        picked[model] = rules["epoch"].tolist()
-    assert picked == {"lstm": [2, 2, 17, 20], "blstm": [2, 2, 12, 20]}
-
-
-@pytest.mark.parametrize("history", [history_of([], []), history_of([1.0, np.nan], [0.1, 0.1])])
-def test_checkpoint_rules_refuse_empty_and_broken_histories(history):
-    with pytest.raises(InputError, match="train the run again"):
-        runs.checkpoint_rules(history)
 
 
 @pytest.mark.parametrize("network", models.NETWORKS)
@@ -56,15 +12,6 @@ def test_the_name_of_a_run_draws_no_random_numbers(network):
     before = torch.get_rng_state()
     assert len(runs.RunConfig(network).digest({"train": "notes"})) == 8
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_the_best_epoch_is_that_of_the_lowest_valid_loss():
-    assert runs.best_epoch(history_of([2.0, np.nan, 1.5, 1.5], [0.2] * 4))["epoch"] == 3
-
-
-def test_a_training_that_diverged_is_told():
-    with pytest.raises(InputError, match="the training diverged; lower its learning rate"):
-        runs.best_epoch(history_of([np.nan, np.nan], [0.1, 0.1]))
 
 
 def test_what_a_kill_left_behind_is_not_kept(tmp_path):

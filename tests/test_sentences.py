@@ -6,7 +6,7 @@ import pytest
 
 from nsynth_helpers import published, sentences
 from nsynth_helpers.analysis import name_confusion_matrix
-from nsynth_helpers.runs import checkpoint_rules
+from nsynth_helpers.checkpoints import checkpoint_rules
 from nsynth_helpers.statistics import Interval, McNemar
 
 
