@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from nsynth_helpers.data.metadata import SPLITS
 from nsynth_helpers.models import NETWORKS
-from nsynth_helpers.notes import SPLITS
-from nsynth_helpers.runs import CHECKPOINTS
 from nsynth_helpers.settings import MINI, InputError, Settings
+from nsynth_helpers.training.runs import CHECKPOINTS
 
 app = typer.Typer(
     help="Classify the notes of NSynth: data, training, evaluation, report.",
@@ -62,9 +62,9 @@ def train(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again although a finished run is there.")] = False,
 ) -> None:
     """Train a network and test it; an interrupted training goes on where it stopped."""
-    from nsynth_helpers.runs import RunConfig
-    from nsynth_helpers.training import fit
-    from nsynth_helpers.waveforms import load_splits
+    from nsynth_helpers.data.cache import load_splits
+    from nsynth_helpers.training.fit import fit
+    from nsynth_helpers.training.runs import RunConfig
 
     settings = _settings(data=data, epochs=epochs, seed=seed, device=device)
     config = RunConfig.from_settings(network.value, settings)
@@ -86,8 +86,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Keep the predictions in this folder.")] = None,
 ) -> None:
     """Classify a split with a trained network, in float32."""
-    from nsynth_helpers.evaluation import evaluate_network
-    from nsynth_helpers.waveforms import load_split
+    from nsynth_helpers.data.cache import load_split
+    from nsynth_helpers.training.predict import evaluate_network
 
     if (run is None) == (weights is None):
         raise InputError("evaluate needs a trained network; pass either --run or --weights.")
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _trained(run: Path | None, checkpoint: str, weights: Path | None, model: str):
-    from nsynth_helpers.runs import Run, RunConfig, load_weights
+    from nsynth_helpers.training.runs import Run, RunConfig, load_weights
 
     if run is not None:
         return Run(run).load_network(checkpoint), Run(run).config
@@ -115,7 +115,7 @@ def prepare(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again from the start.")] = False,
 ) -> None:
     """Decode every split once into the waveform cache; an interrupted build goes on where it stopped."""
-    from nsynth_helpers.waveforms import load_split
+    from nsynth_helpers.data.cache import load_split
 
     settings = _settings(data=data, seconds=seconds, workers=workers)
     for split in SPLITS:
@@ -134,8 +134,8 @@ def download(
     ] = None,
 ) -> None:
     """Fetch official archives and verify their content; an interrupted download goes on where it stopped."""
-    from nsynth_helpers.download import OFFICIAL_URL
-    from nsynth_helpers.download import download as fetch
+    from nsynth_helpers.data.download import OFFICIAL_URL
+    from nsynth_helpers.data.download import download as fetch
 
     for path in fetch([split.value for split in splits], to, base_url or OFFICIAL_URL):
         typer.echo(f"verified {path}")
@@ -144,8 +144,8 @@ def download(
 @app.command()
 def check(data: DataOption = None) -> None:
     """Report on the data before any training: counts, shared instruments, bad files, doubtful waveforms."""
-    from nsynth_helpers.quality import check_data
-    from nsynth_helpers.waveforms import load_split
+    from nsynth_helpers.data.cache import load_split
+    from nsynth_helpers.data.check import check_data
 
     settings = _settings(data=data)
     report = check_data({split: load_split(settings, split, skip_bad=True) for split in SPLITS})
@@ -161,7 +161,7 @@ def subset(
     seed: Annotated[int | None, typer.Option(help="Seed of the choice.")] = None,
 ) -> None:
     """Cut a small subset of real notes, in the layout of nsynth-mini."""
-    from nsynth_helpers.subset import cut_subset
+    from nsynth_helpers.data.subset import cut_subset
 
     settings = _settings(data=data, seed=seed)
     table = cut_subset(settings.data_folder, per_family, out, settings.seed)
@@ -188,7 +188,7 @@ def ablations(
     out: Annotated[Path | None, typer.Option(help="The csv file; results/ablations.csv by default.")] = None,
 ) -> None:
     """Run or resume the grid of ablations; what is done is skipped."""
-    from nsynth_helpers.ablations import cells, run_grid
+    from nsynth_helpers.training.grid import cells, run_grid
 
     settings = _settings()
     grid = cells()
@@ -199,7 +199,7 @@ def ablations(
 @app.command()
 def keep(run: Path, path: Path) -> None:
     """Copy a finished run to where it is committed, without each epoch's weights."""
-    from nsynth_helpers.runs import Run, keep_run
+    from nsynth_helpers.training.runs import Run, keep_run
 
     typer.echo(f"kept {keep_run(Run(run), path).path}")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nsynth_helpers import published
-from nsynth_helpers.analysis import judge
-from nsynth_helpers.files import write_text
-from nsynth_helpers.notes import seen_in
-from nsynth_helpers.runs import Run
-from nsynth_helpers.sentences import percent
-from nsynth_helpers.settings import InputError, Settings
-from nsynth_helpers.waveforms import load_split
+from nsynth_helpers.analysis.outcomes import judge
+from nsynth_helpers.claims import published
+from nsynth_helpers.claims.sentences import percent
+from nsynth_helpers.data.cache import load_split
+from nsynth_helpers.data.metadata import seen_in
+from nsynth_helpers.settings import InputError, Settings, write_text
+from nsynth_helpers.training.runs import Run
 
 MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 HEADER = (

@@ -18,11 +18,11 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
-from nsynth_helpers import published, readme
-from nsynth_helpers.files import write_text
-from nsynth_helpers.runs import Run, RunConfig, keep_run, run_folder
-from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings
-from nsynth_helpers.waveforms import load_splits
+from nsynth_helpers import readme
+from nsynth_helpers.claims import published
+from nsynth_helpers.data.cache import load_splits
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, write_text
+from nsynth_helpers.training.runs import Run, RunConfig, keep_run, run_folder
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_SECONDS = 24 * 3600

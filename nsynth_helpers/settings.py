@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 MINI = "mini"
@@ -165,3 +172,89 @@ def _parse_folder(variable: str, text: str) -> Path:
     if variable in WRITTEN and not os.access(existing, os.W_OK):
         raise InputError(f"{variable} is '{text}', but {existing} cannot be written to; set it to a folder of yours.")
     return folder
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# What libraries that report a full disk with an exception of their own say.
+FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded")
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then give it its name: a kill leaves a ``*.tmp`` at most.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file to make or to replace; its folder is made if it is missing.
+    write : callable
+        Takes the temporary path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes that write the same file at once must not take each other's half-written one for their own.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    atomic_write(path, lambda temporary: temporary.write_text(text))
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def file_lock(lock: Path, doing: str) -> Iterator[None]:
+    """Let one process at a time do something; another one says what it waits for, and waits.
+
+    Parameters
+    ----------
+    lock : pathlib.Path
+        The file that stands for the work; its folder is made if it is missing.
+    doing : str
+        What the other process does, such as ``trains <folder>``, for the sentence on stderr.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    turn = FileLock(lock)
+    try:
+        turn.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"Another process {doing}; waiting for it.", file=sys.stderr)
+        turn.acquire()
+    try:
+        yield
+    finally:
+        turn.release()
+
+
+@contextmanager
+def explain_full_disk(folder: Path, kept: str) -> Iterator[None]:
+    """Turn a full disk into one sentence.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where is written.
+    kept : str
+        What stays usable, for the sentence.
+
+    Raises
+    ------
+    InputError
+        If the disk is full; every other error passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "errno", None)
+        if code not in FULL_DISK and not any(words in str(error) for words in FULL_DISK_WORDS):
+            raise
+        raise InputError(
+            f"The disk of {folder} is full; free some space and run the same command again: {kept}."
+        ) from None

@@ -15,10 +15,11 @@ from IPython.display import HTML, Audio
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from nsynth_helpers import belief_plots, plots
-from nsynth_helpers.analysis import confusion_matrix, logits_of
-from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE
-from nsynth_helpers.waveforms import CachedSplit
+from nsynth_helpers.analysis.outcomes import confusion_matrix, logits_of
+from nsynth_helpers.data.cache import NSynthSplit
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
+from nsynth_helpers.plots import beliefs as belief_plots
+from nsynth_helpers.plots import style as plots
 
 # What an open menu holds: ipywidgets would show a menu with the value None as blank.
 ALL = "all"
@@ -230,7 +231,7 @@ class NoteExplorer(ipywidgets.VBox):
 
     Parameters
     ----------
-    splits : dict of str to CachedSplit
+    splits : dict of str to NSynthSplit
         What `waveforms.load_splits` returns.
 
     Attributes
@@ -243,7 +244,7 @@ class NoteExplorer(ipywidgets.VBox):
     Used in: 01_data_exploration. ``synth_lead`` is offered, too: it belongs to NSynth, though not to the networks.
     """
 
-    def __init__(self, splits: Mapping[str, CachedSplit]):
+    def __init__(self, splits: Mapping[str, NSynthSplit]):
         self.splits = splits
         notes = pd.concat({split: cached.notes for split, cached in splits.items()}, names=["split", "row"])
         # Comparing categories is quick enough for a menu even among 300,000 notes.
@@ -298,7 +299,7 @@ class ConfusionBrowser(ipywidgets.VBox):
     ----------
     judged : mapping of str to pandas.DataFrame
         From network to what `analysis.judge` returns.
-    cached : CachedSplit, optional
+    cached : NSynthSplit, optional
         The split that the notes come from; without it there are no waveforms and no players.
 
     Attributes
@@ -312,7 +313,7 @@ class ConfusionBrowser(ipywidgets.VBox):
     Used in: 04_result_analysis.
     """
 
-    def __init__(self, judged: Mapping[str, pd.DataFrame], cached: CachedSplit | None = None):
+    def __init__(self, judged: Mapping[str, pd.DataFrame], cached: NSynthSplit | None = None):
         self.judged, self.cached = judged, cached
         self.confusions = {network: confusion_matrix(notes) for network, notes in judged.items()}
         self.network, self.actual, self.predicted, self.note = (

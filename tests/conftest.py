@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from nsynth_helpers.archives import SplitSource
-from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, parse_note_str
-from nsynth_helpers.waveforms import CachedSplit
+from nsynth_helpers.data.archives import SplitSource
+from nsynth_helpers.data.cache import NSynthSplit
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, parse_note_str
 
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
@@ -51,10 +51,10 @@ def record_of(note_str: str) -> dict:
     }
 
 
-def cached_split(split: str, names, waveforms, digest: str = "digest", skipped=()) -> CachedSplit:
+def cached_split(split: str, names, waveforms, digest: str = "digest", skipped=()) -> NSynthSplit:
     """A split as its cache would hold it, without one: notes by their names, waveforms of whole numbers."""
     notes = pd.DataFrame([parse_note_str(name) for name in names])
-    return CachedSplit(split, notes, np.asarray(waveforms, dtype=np.int16), digest, skipped)
+    return NSynthSplit(split, notes, np.asarray(waveforms, dtype=np.int16), digest, skipped)
 
 
 def write_tar(path: Path, members, mode: str = "w:gz") -> Path:

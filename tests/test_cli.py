@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from nsynth_helpers.notes import FAMILIES, SAMPLE_RATE, SPLITS
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, SPLITS
 
 
 @pytest.fixture(scope="module")

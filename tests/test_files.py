@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nsynth_helpers.files import write_text, write_whole
+from nsynth_helpers.settings import atomic_write, write_text
 
 OTHER = """
 import sys
 from pathlib import Path
-from nsynth_helpers.files import write_text
+from nsynth_helpers.settings import write_text
 
 write_text(Path(sys.argv[1]), "the other")
 """
@@ -27,7 +27,7 @@ def test_two_processes_that_write_one_file_do_not_take_each_others_half(tmp_path
         with temporary.open("a") as file:
             file.write("the second half")
 
-    write_whole(path, write)
+    atomic_write(path, write)
     assert path.read_text() == "the first half, the second half"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -41,6 +41,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_whole(path, fail)
+        atomic_write(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

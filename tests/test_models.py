@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from nsynth_helpers.models import NETWORKS, RecurrentClassifier, build_network, count_parameters
-from nsynth_helpers.runs import load_weights, save_weights
 from nsynth_helpers.settings import InputError
+from nsynth_helpers.training.runs import load_weights, save_weights
 
 NOTES, STEPS, STEP_SIZE = 3, 7, 4
 

@@ -43,7 +43,7 @@ def test_every_dependency_has_an_exact_version():
 
 
 def test_every_import_of_the_package_is_declared():
-    trees = [ast.parse(path.read_text()) for path in (PROJECT_ROOT / "nsynth_helpers").glob("*.py")]
+    trees = [ast.parse(path.read_text()) for path in (PROJECT_ROOT / "nsynth_helpers").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}

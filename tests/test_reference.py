@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nsynth_helpers import published
-from nsynth_helpers.analysis import confusion_matrix, judge
-from nsynth_helpers.runs import Run
+from nsynth_helpers.analysis.outcomes import confusion_matrix, judge
+from nsynth_helpers.claims import published
 from nsynth_helpers.settings import PROJECT_ROOT
+from nsynth_helpers.training.runs import Run
 
 REAL, REFERENCE = os.environ.get("NSYNTH_REAL"), os.environ.get("NSYNTH_REFERENCE")
 COMMITTED = Run(PROJECT_ROOT / "results" / "lstm-2018")

@@ -4,7 +4,7 @@ import re
 
 from nsynth_helpers.settings import PROJECT_ROOT
 
-NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
+NAMED = re.compile(r"`([\w/]*test_\w+\.py)::(test_\w+)`")
 
 
 def test_every_row_of_the_table_is_a_test():

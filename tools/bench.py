@@ -20,11 +20,11 @@ import soundfile
 import torch
 from torch.nn import functional
 
-from nsynth_helpers.archives import SplitSource
+from nsynth_helpers.data.archives import SplitSource
+from nsynth_helpers.data.cache import load_split, prepare
+from nsynth_helpers.data.metadata import SAMPLE_RATE
 from nsynth_helpers.models import NETWORKS, build_network
-from nsynth_helpers.notes import SAMPLE_RATE
 from nsynth_helpers.settings import Settings
-from nsynth_helpers.waveforms import load_split, prepare
 
 NOTES, REPEATS = 4000, 3
 STEPS = 10

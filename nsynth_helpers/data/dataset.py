@@ -1,0 +1,151 @@
+"""Cached waveforms as torch batches: a `Dataset` that reads whole batches, and the `DataModule` that trains on it."""
+
+from __future__ import annotations
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from nsynth_helpers.data.cache import NSynthSplit
+from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE
+from nsynth_helpers.settings import InputError
+
+STEP_SIZE = 160
+
+
+class NSynthDataset(Dataset):
+    """The notes of the ten families as frames for a recurrent network.
+
+    Parameters
+    ----------
+    cached : NSynthSplit
+        The waveforms and their table; ``synth_lead`` is dropped here.
+    step_size : int
+        Samples in one step; 160 samples are 10 ms.
+    seconds : float, optional
+        Use only the first seconds of each cached waveform; all of it by default.
+    normalise_level : bool
+        Scale each note to a peak of 1 (the 2018 code did not).
+    reverse : bool
+        Play each note backwards: for the symmetric-note question of 04_result_analysis.
+
+    Attributes
+    ----------
+    notes : pandas.DataFrame
+        The table of the notes that are left, in the dataset's order.
+    labels : torch.Tensor [shape=(notes,)], int64
+        The family of each note, 0 to 9.
+
+    Raises
+    ------
+    InputError
+        If no note is left, or the waveforms are shorter than asked or than one step.
+
+    Notes
+    -----
+    Used in: 01_data_exploration, 02_lstm_training, 03_blstm_training, 04_result_analysis.
+    """
+
+    def __init__(
+        self,
+        cached: NSynthSplit,
+        step_size: int = STEP_SIZE,
+        seconds: float | None = None,
+        normalise_level: bool = False,
+        reverse: bool = False,
+    ):
+        self.rows = np.flatnonzero(cached.notes["label"].to_numpy() >= 0)
+        if not len(self.rows):
+            raise InputError(f"The {cached.split} split has no note of the ten families; use another data folder.")
+        samples = cached.waveforms.shape[1] if seconds is None else round(seconds * SAMPLE_RATE)
+        if not step_size <= samples <= cached.waveforms.shape[1]:
+            raise InputError(
+                f"{samples} samples of each note were asked for, but the {cached.split} cache holds "
+                f"{cached.waveforms.shape[1]} and a step is {step_size}; set NSYNTH_SECONDS to fit."
+            )
+        self.waveforms = cached.waveforms
+        self.notes = cached.notes.iloc[self.rows].reset_index(drop=True)
+        self.labels = torch.tensor(self.notes["label"].to_numpy(dtype=np.int64))
+        self.step_size, self.steps = step_size, samples // step_size
+        self.normalise_level, self.reverse = normalise_level, reverse
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One note: ``frames (steps, step_size)`` and its label."""
+        frames, labels = self.__getitems__([index])
+        return frames[0], labels[0]
+
+    def __getitems__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
+        """A whole batch with one fancy index.
+
+        Returns
+        -------
+        frames : torch.Tensor [shape=(batch, steps, step_size)], float32 in [-1, 1]
+        labels : torch.Tensor [shape=(batch,)], int64
+        """
+        batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
+        if self.reverse:
+            batch = batch[:, ::-1]
+        frames = torch.from_numpy(batch.astype(np.float32)).div_(FULL_SCALE)
+        if self.normalise_level:
+            frames /= frames.abs().amax(dim=1, keepdim=True).clamp_min(1 / FULL_SCALE)
+        return frames.view(len(batch), self.steps, self.step_size), self.labels[indices]
+
+
+def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool = False) -> DataLoader:
+    """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
+    # With a generator of its own, opening a loader draws nothing from the one that dropout uses.
+    own = torch.Generator()
+    return DataLoader(
+        notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is, generator=own, drop_last=drop_last
+    )
+
+
+def _as_it_is(batch):
+    """`NSynthDataset.__getitems__` has made the batch already."""
+    return batch
+
+
+class NSynthDataModule(lightning.LightningDataModule):
+    """The train and valid notes of one training, for Lightning.
+
+    Parameters
+    ----------
+    train, valid : NSynthDataset
+        What to train on, and what to watch. Never nsynth-test.
+    batch_size : int
+        Notes in a batch.
+    shuffle : bool
+        Mix the training notes anew in every epoch. The 2018 code did not; False repeats it.
+    seed : int
+        Seed of the shuffling: with it, epoch k meets the same order however often the training was interrupted.
+    """
+
+    def __init__(
+        self, train: NSynthDataset, valid: NSynthDataset, batch_size: int, shuffle: bool = True, seed: int = 2018
+    ):
+        super().__init__()
+        self.train, self.valid = train, valid
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of training notes; every process of a distributed training gets its own part."""
+        # DistributedSampler shuffles by seed and epoch, also on a single device: a resumed training goes on with the
+        # order that it would have met.
+        sampler = DistributedSampler(
+            self.train,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            shuffle=self.shuffle,
+            seed=self.seed,
+        )
+        # A last batch of one note has no spread that batch normalisation could divide by: it is left out.
+        return batches(self.train, self.batch_size, sampler, drop_last=len(sampler) % self.batch_size == 1)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of valid notes, in their order."""
+        return batches(self.valid, self.batch_size * 8)

@@ -1,0 +1,149 @@
+"""Cut a small subset of real notes out of a user's own copy of NSynth, in the layout of nsynth-mini."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from nsynth_helpers.data.archives import NoteStream, SplitSource, find_split, write_archive
+from nsynth_helpers.data.metadata import DROPPED_FAMILY, OFFICIAL_FAMILIES, SPLITS, parse_examples
+from nsynth_helpers.settings import InputError, explain_full_disk
+
+# The proportions of nsynth-mini: 160 train, 20 valid and 40 test notes a family.
+SHARE_OF_SPLIT = {"train": 1.0, "valid": 1 / 8, "test": 1 / 4}
+# As in nsynth-mini: enough to notice a loader that forgets to drop the family.
+SHARE_OF_DROPPED_FAMILY = 1 / 4
+
+
+def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd.DataFrame:
+    """Cut a subset, stratified by family and instrument, into three archives ``nsynth-{train,valid,test}.tar``.
+
+    Each family gets `per_family` train notes, an eighth as many valid notes and a quarter as many test notes (at least
+    one of each), drawn evenly from its instruments: no instrument gives a second note before all have given their
+    first. The dropped family ``synth_lead`` gets a quarter of that, where the split has it. A family with fewer notes
+    gives what it has.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        NSynth in the official layout, folders or archives.
+    per_family : int
+        Train notes of each family.
+    out : pathlib.Path
+        The folder to make; it must be new or empty. It appears under its name only once it is whole.
+    seed : int
+        The same seed, notes and number give the same choice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a split and family: ``asked`` and ``notes``, and the number of ``instruments`` they come from.
+
+    Raises
+    ------
+    InputError
+        If `per_family` is below 1, `out` holds something, a split is missing or bad, or the disk is full.
+
+    Notes
+    -----
+    Audio files and records are copied as they are. An archive is streamed, never extracted: once if its
+    ``examples.json`` comes before the audio, twice if it comes last (the choice needs all names).
+    """
+    if per_family < 1:
+        raise InputError(f"--per-family is {per_family}; set it to a whole number of at least 1.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty; choose a new folder for the subset.")
+    sources = [find_split(folder, split) for split in SPLITS]
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with explain_full_disk(out.parent, "no part of the subset is left behind"):
+            partial.mkdir(parents=True)
+            counts = [_cut_split(source, per_family, partial, seed) for source in sources]
+            if out.exists():
+                out.rmdir()
+            partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return pd.concat(counts, ignore_index=True)
+
+
+def _cut_split(source: SplitSource, per_family: int, out: Path, seed: int) -> pd.DataFrame:
+    examples, examples_name = _read_examples(source)
+    table = parse_examples(examples, examples_name)
+    asked = {family: _asked(source.split, family, per_family) for family in OFFICIAL_FAMILIES}
+    chosen = choose_notes(table, asked, seed)
+    records = json.loads(examples)
+    names = sorted(chosen["note_str"])
+    write_archive(
+        out / f"nsynth-{source.split}.tar", source.split, {name: records[name] for name in names}, _audio(source, names)
+    )
+    families = chosen.groupby("family")["instrument"]
+    counts = pd.DataFrame({"asked": asked, "notes": families.size(), "instruments": families.nunique()})
+    # No split but train has synth_lead: nothing is missing there.
+    counts = counts.fillna(0).astype(int).loc[list(OFFICIAL_FAMILIES)].rename_axis("family").reset_index()
+    counts = counts[(counts["family"] != DROPPED_FAMILY) | (counts["notes"] > 0)]
+    counts.insert(0, "split", source.split)
+    return counts
+
+
+def _asked(split: str, family: str, per_family: int) -> int:
+    share = SHARE_OF_SPLIT[split] * (SHARE_OF_DROPPED_FAMILY if family == DROPPED_FAMILY else 1)
+    return max(1, round(per_family * share))
+
+
+def choose_notes(table: pd.DataFrame, asked: dict[str, int], seed: int) -> pd.DataFrame:
+    """Draw notes of each family, evenly from its instruments.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table of notes; its order does not matter.
+    asked : dict of str to int
+        How many notes of each family are wanted.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows that were drawn.
+    """
+    shuffled = table.sort_values("note_str").sample(frac=1, random_state=seed)
+    turn = shuffled.groupby("instrument").cumcount()
+    in_turns = shuffled.loc[turn.sort_values(kind="stable").index]
+    place = in_turns.groupby("family").cumcount()
+    return in_turns[place < in_turns["family"].map(asked)]
+
+
+def _read_examples(source: SplitSource) -> tuple[bytes, str]:
+    """Read ``examples.json`` without going further than needed; return its name for messages, too."""
+    stream = NoteStream(source)
+    for _ in stream:
+        if stream.examples is not None:
+            break
+    return stream.examples, stream.examples_name
+
+
+def _audio(source: SplitSource, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """The audio files of the chosen notes, in the order of the source."""
+    missing = set(names)
+    with tqdm(total=len(names), unit="note", desc=f"copying {source.split}", leave=False) as progress:
+        for audio in NoteStream(source):
+            if audio.note_str in missing:
+                missing.remove(audio.note_str)
+                content = audio.content
+                suffix = Path(audio.name).suffix
+                yield audio.note_str + suffix, content.read_bytes() if isinstance(content, Path) else content.read()
+                progress.update()
+            if not missing:
+                return
+    raise InputError(
+        f"{source.path} lists {sorted(missing)[0]} in its examples.json, but its audio file is missing; "
+        "fetch the split again."
+    )

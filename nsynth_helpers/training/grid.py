@@ -1,0 +1,302 @@
+"""The grid of ablations: one change at a time from the 2018 configuration, several seeds, resumable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from nsynth_helpers.analysis.outcomes import judge
+from nsynth_helpers.data.cache import NSynthSplit, load_splits
+from nsynth_helpers.data.metadata import seen_in
+from nsynth_helpers.models import count_parameters
+from nsynth_helpers.settings import Settings, file_lock, progress_is_off, write_json
+from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.runs import Run, RunConfig, data_digests, describe_environment, write_table
+
+SEEDS = (1, 2, 3)
+CORE_EPOCHS, MINOR_EPOCHS = 20, 10
+MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
+# What a reader sees. Real notes come first: where both were measured, they decide.
+DATA_TITLES = {REAL_DATA: "NSynth (subset)", MINI_DATA: MINI_DATA}
+
+
+def title_of(data: str) -> str:
+    """What a reader calls the data of a row."""
+    return DATA_TITLES.get(data, data)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the grid.
+
+    Attributes
+    ----------
+    group : str
+        The question that the row belongs to, such as ``layers``; rows of a group are compared with one another.
+    name : str
+        What was changed, as the table says it.
+    network : str
+        A name of `models.NETWORKS`.
+    network_arguments, changes : dict
+        Changes of the network, and of the rest of the `RunConfig`.
+    epochs : int
+        Epochs of training; fewer for the minor rows, which the table says.
+    data : tuple of str
+        Which data the row is trained on.
+    """
+
+    group: str
+    name: str
+    network: str = "lstm"
+    network_arguments: dict = field(default_factory=dict)
+    changes: dict = field(default_factory=dict)
+    epochs: int = MINOR_EPOCHS
+    data: tuple[str, ...] = (MINI_DATA,)
+
+    def config(self, seed: int) -> RunConfig:
+        """The configuration of this row with one seed."""
+        return RunConfig(self.network, self.network_arguments, epochs=self.epochs, seed=seed, **self.changes)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid: a row, the data and a seed."""
+
+    change: Change
+    data: str
+    seed: int
+
+    @property
+    def key(self) -> dict:
+        """What tells this cell from every other in ``ablations.csv``."""
+        return {
+            "data": self.data,
+            "group": self.change.group,
+            "change": self.change.name,
+            "epochs": self.change.epochs,
+            "seed": self.seed,
+        }
+
+    @property
+    def cost(self) -> float:
+        """How long the training takes, roughly, in trainings of the 2018 LSTM."""
+        config, arguments = self.change.config(self.seed), self.change.network_arguments
+        layers = arguments.get("num_layers", 3) / 3
+        directions = 2.3 if self.change.network == "blstm" else 1.0
+        steps = config.seconds * 160 / config.step_size
+        return layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.change.epochs / CORE_EPOCHS
+
+
+def _core(name: str, network: str = "lstm", **options) -> Change:
+    return Change("core", name, network, epochs=CORE_EPOCHS, data=(MINI_DATA, REAL_DATA), **options)
+
+
+SGD = {"optimizer": "sgd", "momentum": 0.8}
+# In the order of their importance: the report's own claims first.
+GRID: tuple[Change, ...] = (
+    _core("2018 LSTM"),
+    _core("LSTM, 2 layers", network_arguments={"num_layers": 2}),
+    _core("LSTM, SGD", changes=SGD),
+    _core("2018 BLSTM", "blstm"),
+    _core("BLSTM, final state", "blstm", network_arguments={"readout": "final"}),
+    _core("BLSTM, 2 layers", "blstm", network_arguments={"num_layers": 2}),
+    _core("BLSTM, SGD", "blstm", changes=SGD),
+    Change("baseline", "2018 LSTM"),
+    Change("cell", "plain RNN", "rnn"),
+    Change("activation", "tanh", network_arguments={"tanh": True}),
+    Change("layers", "1 layer", network_arguments={"num_layers": 1}),
+    Change("layers", "4 layers", network_arguments={"num_layers": 4}),
+    Change("weight decay", "1e-4", changes={"weight_decay": 1e-4}),
+    Change("weight decay", "1e-3", changes={"weight_decay": 1e-3}),
+    Change("batch", "16", changes={"batch_size": 16}),
+    Change("batch", "64", changes={"batch_size": 64}),
+    Change("batch", "128", changes={"batch_size": 128}),
+    Change("batch", "256", changes={"batch_size": 256}),
+    Change("seconds", "0.25 s", changes={"seconds": 0.25}),
+    Change("seconds", "0.5 s", changes={"seconds": 0.5}),
+    Change("seconds", "2 s", changes={"seconds": 2.0}),
+    Change("seconds", "4 s", changes={"seconds": 4.0}),
+    Change("shuffle", "not shuffled", changes={"shuffle": False}),
+    Change("readout", "mean over steps", network_arguments={"readout": "mean"}),
+    Change("readout", "maximum over steps", network_arguments={"readout": "max"}),
+    Change("level", "each note to peak 1", changes={"normalise_level": True}),
+    Change("cell", "GRU", "gru"),
+    Change("step", "80 samples", changes={"step_size": 80}),
+    Change("step", "320 samples", changes={"step_size": 320}),
+    Change("optimizer", "AdamW", changes={"optimizer": "adamw", "weight_decay": 1e-2}),
+    Change("dropout", "0.3", network_arguments={"dropout": 0.3}),
+)
+
+
+# The columns that tell one training from every other.
+KEY = [*Cell(GRID[0], MINI_DATA, 0).key]
+
+
+def cells(grid: tuple[Change, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Cell]:
+    """Every training of a grid, most important first: all seeds of a row before the next row."""
+    return [Cell(change, name, seed) for change in grid for name in change.data if name in data for seed in seeds]
+
+
+def run_grid(
+    grid: list[Cell], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
+) -> pd.DataFrame:
+    """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
+
+    Parameters
+    ----------
+    grid : list of Cell
+        What to train, in this order.
+    results : pathlib.Path
+        The csv file; ``<name>.environment.json`` beside it tells the machine that filled it last.
+    settings : Settings
+        Cache and runs folders; an interrupted training resumes from there. One grid at a time works in a runs folder.
+    real_folder : pathlib.Path, optional
+        Real NSynth notes; cells that need them are left for later without it.
+    jobs : int
+        Trainings side by side; the cores are divided among them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table as it stands in the file.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    grid = [cell for cell in grid if cell.data == MINI_DATA or real_folder is not None]
+    if _todo(grid, results):
+        # Two grids that train the same cell in the same folder would delete each other's runs.
+        with file_lock(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
+            if todo := _todo(grid, results):
+                _fill(results, todo, settings, real_folder, jobs)
+    return read_results(results)
+
+
+def _todo(grid: list[Cell], results: Path) -> list[Cell]:
+    done = read_results(results)[KEY].to_dict("records")
+    return [cell for cell in grid if cell.key not in done]
+
+
+def _fill(results: Path, todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int) -> None:
+    """Train cells; each adds its row to the table as it ends."""
+    environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
+    write_json(environment_file(results), environment)
+    # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
+    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(
+        total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown, disable=progress_is_off()
+    ) as progress:
+        for cell, (row, folder) in _trained(todo, settings, real_folder, jobs):
+            rows = [*read_results(results).to_dict("records"), row]
+            write_table(results, pd.DataFrame(rows))
+            # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
+            shutil.rmtree(folder)
+            progress.update(_shown_cost(cell))
+            progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
+
+
+def environment_file(results: Path) -> Path:
+    """Where the machine that last filled a table of results is described."""
+    return results.with_suffix(".environment.json")
+
+
+def _threads_each(jobs: int) -> int:
+    return max(1, torch.get_num_threads() // jobs)
+
+
+def _shown_cost(cell: Cell) -> int:
+    """Whole numbers add up to the bar's total exactly."""
+    return max(1, round(1000 * cell.cost))
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """The table of finished trainings, empty where there is none yet.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``data, group, change, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
+        ``unseen_accuracy``, ``best_test_accuracy`` and ``train_accuracy`` (fractions of the notes), ``test_notes``,
+        ``train_notes``, ``train_loss``, ``parameters`` and ``seconds`` of training. Without a file, the first five
+        columns alone.
+
+    Notes
+    -----
+    Used in: 05_ablations.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=KEY)
+    # A table whose changes are all numbers, such as batch sizes, would be read as numbers otherwise.
+    return pd.read_csv(path, dtype={"data": str, "group": str, "change": str})
+
+
+def _trained(
+    todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int
+) -> Iterator[tuple[Cell, tuple[dict, Path]]]:
+    """Train cells and hand over what `train_cell` returns of each as it comes."""
+    if jobs == 1:
+        for cell in todo:
+            yield cell, train_cell(cell, settings, real_folder)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(_threads_each(jobs),)) as pool:
+        futures = {pool.submit(train_cell, cell, settings, real_folder): cell for cell in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            # After a failed cell, the hours of cells that still wait would bring no rows.
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(threads: int) -> None:
+    # The grid's own bar tells how far it is; bars of several trainings in one terminal would overwrite one another.
+    os.environ["TQDM_DISABLE"] = "1"
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would train on, unseen, beside those of a resumed grid."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def train_cell(cell: Cell, settings: Settings, real_folder: Path | None = None) -> tuple[dict, Path]:
+    """Train one cell, or go on with it; return its row and the folder of its run, to delete once the row is kept."""
+    config = cell.change.config(cell.seed)
+    data = "mini" if cell.data == MINI_DATA else str(real_folder)
+    settings = replace(settings, data=data, seconds=config.seconds)
+    splits = load_splits(settings)
+    folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
+    return cell.key | _scores(fit(config, splits, settings, folder), splits), folder
+
+
+def _scores(run: Run, splits: dict[str, NSynthSplit]) -> dict:
+    judged = judge(run.predictions("test"))
+    seen = seen_in(judged["instrument"], splits["train"].notes)
+    last, history = run.metrics["last"], run.history.iloc[-1]
+    return {
+        "test_accuracy": last["test"]["accuracy"],
+        "test_notes": last["test"]["notes"],
+        "seen_accuracy": judged.loc[seen, "correct"].mean(),
+        "unseen_accuracy": judged.loc[~seen, "correct"].mean(),
+        "valid_accuracy": last["valid"]["accuracy"],
+        "best_test_accuracy": run.metrics["best"]["test"]["accuracy"],
+        "train_accuracy": history["train_accuracy"],
+        "train_loss": history["train_loss"],
+        "train_notes": int((splits["train"].notes["label"] >= 0).sum()),
+        "parameters": count_parameters(run.load_network()),
+        "seconds": run.metrics["training_seconds"],
+    }

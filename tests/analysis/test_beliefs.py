@@ -1,0 +1,123 @@
+"""Belief over time, on networks small enough to reason about."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import cached_split
+from nsynth_helpers.analysis import beliefs
+from nsynth_helpers.data.dataset import NSynthDataset
+from nsynth_helpers.data.metadata import FAMILIES
+from nsynth_helpers.models import FullyConnected, RecurrentClassifier
+from nsynth_helpers.settings import InputError
+from nsynth_helpers.training.predict import LOGITS, predict
+
+NAMES = [f"{family}_acoustic_000-0{pitch}-100" for family in ("bass", "flute", "vocal") for pitch in (40, 50)]
+STEPS = 12
+
+
+@pytest.fixture
+def notes() -> NSynthDataset:
+    waveforms = np.random.default_rng(0).integers(-20_000, 20_000, (len(NAMES), STEPS * 160)).astype(np.int16)
+    return NSynthDataset(cached_split("test", NAMES, waveforms))
+
+
+def network(**arguments) -> RecurrentClassifier:
+    torch.manual_seed(0)
+    return RecurrentClassifier(hidden_size=8, num_layers=2, **arguments)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_last_step_is_the_answer(notes, bidirectional):
+    net = network(bidirectional=bidirectional)
+    belief = beliefs.belief_over_time(net, notes, device="cpu")
+    logits = torch.tensor(predict(net, notes, "cpu")[LOGITS].to_numpy())
+    assert belief.shape == (len(NAMES), STEPS, len(FAMILIES)) and belief.dtype == np.float32
+    np.testing.assert_allclose(belief.sum(axis=2), 1, atol=1e-5)
+    np.testing.assert_allclose(belief[:, -1], logits.softmax(dim=1).numpy(), atol=1e-6)
+
+
+def test_rows_are_followed_in_the_order_asked(notes, monkeypatch):
+    monkeypatch.setattr(beliefs, "BELIEF_BATCH", 2)
+    every = beliefs.belief_over_time(network(), notes, device="cpu")
+    some = beliefs.belief_over_time(network(), notes, np.array([4, 0, 2]), device="cpu")
+    np.testing.assert_allclose(some, every[[4, 0, 2]], atol=1e-6)
+
+
+def test_cutting_a_note_off_changes_nothing_for_one_direction_and_much_for_two(notes):
+    lengths = [1, 5, STEPS]
+    places = [length - 1 for length in lengths]
+    for bidirectional in (False, True):
+        net = network(bidirectional=bidirectional)
+        whole = beliefs.belief_over_time(net, notes, device="cpu")[:, places]
+        cut = beliefs.belief_of_prefixes(net, notes, lengths, device="cpu")
+        assert cut.shape == (len(NAMES), len(lengths), len(FAMILIES))
+        np.testing.assert_allclose(cut[:, -1], whole[:, -1], atol=1e-6)
+        apart = np.abs(cut[:, :-1] - whole[:, :-1]).max()
+        assert apart > 1e-4 if bidirectional else apart < 1e-6
+
+
+def test_a_prefix_has_not_heard_what_follows(notes):
+    net = network(bidirectional=True)
+    before = beliefs.belief_of_prefixes(net, notes, [4], device="cpu")
+    heard = beliefs.belief_over_time(net, notes, device="cpu")[:, 3]
+    notes.waveforms[:, 5 * 160 :] = 0
+    np.testing.assert_array_equal(beliefs.belief_of_prefixes(net, notes, [4], device="cpu"), before)
+    assert np.abs(beliefs.belief_over_time(net, notes, device="cpu")[:, 3] - heard).max() > 1e-4
+
+
+@pytest.mark.parametrize("net", [RecurrentClassifier(hidden_size=4, readout="mean"), FullyConnected(STEPS * 160)])
+def test_networks_without_a_last_step_are_refused(notes, net):
+    with pytest.raises(InputError, match="readout='last'"):
+        beliefs.belief_over_time(net, notes, device="cpu")
+
+
+@pytest.mark.parametrize("lengths", [[0], [3, STEPS + 1]])
+def test_lengths_out_of_range_are_refused(notes, lengths):
+    with pytest.raises(InputError, match=f"1 to {STEPS}"):
+        beliefs.belief_of_prefixes(network(), notes, lengths, device="cpu")
+
+
+def test_no_notes_are_refused(notes):
+    with pytest.raises(InputError, match="at least one"):
+        beliefs.belief_over_time(network(), notes, [], device="cpu")
+
+
+def belief_of(*answers: str) -> np.ndarray:
+    """Beliefs whose most probable family at each step is told by letters: a is the first family."""
+    hard = np.array([["abcdefghij".index(letter) for letter in answer] for answer in answers])
+    return np.where(np.arange(10) == hard[:, :, None], 0.55, 0.05)
+
+
+def test_decision_step_is_the_first_after_which_nothing_changes():
+    belief = belief_of("aaaa", "baaa", "aaba", "bbba", "abab")
+    assert beliefs.decision_step(belief).tolist() == [1, 2, 4, 4, 4]
+
+
+def test_accuracy_per_step():
+    belief = belief_of("abb", "aab")
+    assert beliefs.accuracy_per_step(belief, [0, 1]).tolist() == [0.5, 0.0, 0.5]
+
+
+def test_average_belief_is_that_of_the_true_family():
+    average = beliefs.average_belief(belief_of("ab", "ba", "bb"), [0, 0, 1])
+    assert average.index.tolist() == [1, 2]
+    np.testing.assert_allclose(average["bass"], [0.3, 0.3])
+    np.testing.assert_allclose(average["brass"], [0.55, 0.55])
+    assert average["vocal"].isna().all()
+
+
+def test_decision_times_are_medians_in_milliseconds():
+    table = beliefs.decision_times({"net": belief_of("aaaa", "baaa", "bbba")}, [0, 0, 9])
+    assert table["net"].to_dict() == {"bass": 15.0, "vocal": 40.0, "all": 20.0}
+
+
+def test_spread_rows_takes_each_family_evenly():
+    labels = np.array([3] * 10 + [1] * 2)
+    assert beliefs.spread_rows(labels, 3).tolist() == [0, 4, 9, 10, 11]
+
+
+def test_telling_notes_skips_what_did_not_happen():
+    agreed = pd.DataFrame({"note_str": list("uvwxy"), "right": ["both", "both", "both", "neither", "only b"]})
+    assert beliefs.telling_notes(agreed) == ["v", "y", "x"]

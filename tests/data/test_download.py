@@ -1,0 +1,684 @@
+"""Downloads from a server on loopback that misbehaves in every way that a real one does."""
+
+import errno
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from nsynth_helpers.data import download as download_module
+from nsynth_helpers.data import transfer as transfer_module
+from nsynth_helpers.data.download import OFFICIAL_ARCHIVES, Archive, RetryPolicy, download
+from nsynth_helpers.settings import InputError
+
+NOTES = 12
+NOTE_BYTES = 30_000
+EXAMPLES = b'{"bass_electronic_018-022-100": {}}'
+EXAMPLES_SHA256 = hashlib.sha256(EXAMPLES).hexdigest()
+FAST = RetryPolicy(attempts=5, first_wait=0.001, longest_wait=0.01, connect_timeout=2, read_timeout=2)
+NAME = "nsynth-test.jsonwav.tar.gz"
+TINY = {"test": Archive("test", NOTES, 1_000_000, EXAMPLES_SHA256)}
+
+
+def make_archive(split="test", notes=NOTES, examples=EXAMPLES, extra=(), seed=0) -> bytes:
+    """A tiny archive in the official layout; its audio is noise, so that gzip cannot shrink it."""
+    generator = random.Random(seed)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        for number in range(notes):
+            add(
+                archive,
+                f"nsynth-{split}/audio/bass_electronic_018-{number:03d}-100.wav",
+                generator.randbytes(NOTE_BYTES),
+            )
+        if examples is not None:
+            add(archive, f"nsynth-{split}/examples.json", examples)
+        for member in extra:
+            archive.addfile(member)
+    return packed.getvalue()
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.linkname = "/etc/passwd"
+    return member
+
+
+ARCHIVE = make_archive()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``content`` under any name; each attribute below is one way to misbehave."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = ARCHIVE
+        self.headers = {"ETag": '"first"'}
+        self.ranges = True  # answer 206 to a range
+        self.honours_if_range = True
+        self.states_length = True
+        self.surplus = 0  # bytes that Content-Length promises beyond the content
+        self.shift = 0  # how far Content-Range is off
+        self.statuses = []  # of the next requests of any method; 0 means to behave
+        self.drops = []  # of the next GETs: bytes after which the connection closes
+        self.stalls = []  # of the next GETs: seconds before the first byte
+        self.pause = 0.0  # seconds between two pieces
+        self.before_get = []  # of the next GETs: something to call
+        self.requests = []  # what arrived: (method, headers)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/nsynth"
+
+    def gets(self):
+        return [headers for method, headers in self.requests if method == "GET"]
+
+    def handle_error(self, request, client_address):
+        """A client that was killed is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        if self.server.before_get:
+            self.server.before_get.pop(0)()
+        self.answer()
+
+    def answer(self):
+        server = self.server
+        server.requests.append((self.command, dict(self.headers)))
+        if status := (server.statuses.pop(0) if server.statuses else 0):
+            self.send_error(status)
+            return
+        content, start = server.content, self.wanted_start()
+        total = len(content) + server.surplus
+        if start is None:
+            self.send_response(200)
+        elif start >= total:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{total}")
+            content = b""
+        else:
+            self.send_response(206)
+            start += server.shift
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        self.send_body(content[start or 0 :])
+
+    def wanted_start(self):
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range")
+        changed = condition not in (None, *self.server.headers.values()) and self.server.honours_if_range
+        return int(match[1]) if match and self.server.ranges and not changed else None
+
+    def send_body(self, body):
+        server = self.server
+        for header, value in server.headers.items():
+            self.send_header(header, value)
+        if server.states_length:
+            self.send_header("Content-Length", str(len(body) + server.surplus))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        time.sleep(server.stalls.pop(0) if server.stalls else 0)
+        end = server.drops.pop(0) if server.drops else len(body)
+        for position in range(0, min(end, len(body)), 16_384):
+            self.wfile.write(body[position : min(position + 16_384, end)])
+            time.sleep(server.pause)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def fetch(server, folder, archives=TINY, patience=FAST) -> Path:
+    return download(["test"], folder, server.url, archives, patience)[0]
+
+
+def refusal(server, folder, **arguments) -> str:
+    """The sentence that a download ends with: one, and only one."""
+    with pytest.raises(InputError) as caught:
+        fetch(server, folder, **arguments)
+    sentence = str(caught.value)
+    assert sentence.endswith(".") and "\n" not in sentence and not re.search(r"\.\s+[A-Z]", sentence), sentence
+    return sentence
+
+
+def part(folder: Path) -> Path:
+    return folder / f"{NAME}.part"
+
+
+def leave_part(server, folder, size: int) -> None:
+    """What an earlier run leaves behind that was cut off after so many bytes."""
+    server.drops = [size, 0, 0, 0, 0, 0]
+    refusal(server, folder)
+    server.drops, server.requests = [], []
+    assert part(folder).read_bytes() == server.content[:size]
+
+
+def assert_finished(folder: Path, content: bytes = ARCHIVE) -> None:
+    assert (folder / NAME).read_bytes() == content
+    left = {path.name for path in folder.iterdir()} - {f"{NAME}.lock"}
+    assert left == {NAME, f"{NAME}.verified.json"}
+
+
+def test_official_archives_have_the_official_facts():
+    assert {split: archive.notes for split, archive in OFFICIAL_ARCHIVES.items()} == {
+        "train": 289_205,
+        "valid": 12_678,
+        "test": 4_096,
+    }
+    assert OFFICIAL_ARCHIVES["train"].name == "nsynth-train.jsonwav.tar.gz"
+    assert OFFICIAL_ARCHIVES["test"].examples_sha256.startswith("74df2dd960c1")
+    # A 4 s note fills 128,044 bytes: the limit must let the real thing pass.
+    assert all(archive.unpacked_limit > archive.notes * 128_044 for archive in OFFICIAL_ARCHIVES.values())
+
+
+def test_download_verifies_and_records(server, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    assert fetch(server, folder) == folder / NAME
+    assert_finished(folder)
+    record = json.loads((folder / f"{NAME}.verified.json").read_text())
+    assert record["bytes"] == len(ARCHIVE)
+    assert record["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
+    assert record["notes"] == NOTES
+    assert record["examples_sha256"] == EXAMPLES_SHA256
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["verified"])
+    assert all(headers["Accept-Encoding"] == "identity" for _, headers in server.requests)
+
+
+def test_verified_file_is_skipped_without_reading_or_asking(server, tmp_path, monkeypatch):
+    fetch(server, tmp_path)
+    server.requests = []
+    monkeypatch.setattr(download_module, "verify_archive", lambda *_: pytest.fail("verified again"))
+    fetch(server, tmp_path)
+    assert server.requests == []
+
+
+def test_finished_file_without_record_is_verified_not_fetched(server, tmp_path):
+    (tmp_path / NAME).write_bytes(ARCHIVE)
+    fetch(server, tmp_path)
+    assert server.requests == []
+    assert_finished(tmp_path)
+
+
+def test_changed_finished_file_is_refused_and_kept(server, tmp_path):
+    fetch(server, tmp_path)
+    server.requests = []
+    (tmp_path / NAME).write_bytes(ARCHIVE[:-500])
+    assert "move it away first" in refusal(server, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == ARCHIVE[:-500]
+    assert server.requests == []
+
+
+def test_unknown_split_and_unusable_folder(server, tmp_path):
+    with pytest.raises(InputError, match=r"no split 'tests' to download; use one of train, valid, test\."):
+        download(["tests"], tmp_path, server.url)
+    (tmp_path / "file").write_text("in the way")
+    assert "choose another folder" in refusal(server, tmp_path / "file")
+
+
+# A connection that breaks
+
+
+def test_dropped_connections_are_continued(server, tmp_path):
+    # More drops than attempts: each one brings something, so none of them counts as a failure.
+    server.drops = [40_000] * 8
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert len(server.gets()) == 9
+    assert server.gets()[0].get("Range") is None
+    assert [headers["Range"] for headers in server.gets()[1:]] == [f"bytes={40_000 * n}-" for n in range(1, 9)]
+    assert {headers["If-Range"] for headers in server.gets()[1:]} == {'"first"'}
+
+
+def test_part_of_an_earlier_run_is_continued(server, tmp_path, monkeypatch):
+    leave_part(server, tmp_path, 100_000)
+    bars = []
+
+    class RecordingBar(download_module.tqdm):
+        def close(self):
+            bars.append((self.desc, self.initial, self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(transfer_module, "tqdm", RecordingBar)
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert [headers["Range"] for headers in server.gets()] == ["bytes=100000-"]
+    # The resumed bytes are shown as done, and do not count for the rate.
+    assert (NAME, 100_000, len(ARCHIVE), len(ARCHIVE)) in bars
+
+
+def test_server_that_ignores_ranges_restarts_cleanly(server, tmp_path):
+    server.ranges = False
+    server.drops = [50_000, 120_000]
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert len(server.gets()) == 3
+
+
+def test_server_that_ignores_ranges_and_always_drops_is_given_up(server, tmp_path):
+    server.ranges = False
+    server.drops = [50_000] * 100
+    assert "5 attempts" in refusal(server, tmp_path)
+    assert len(server.gets()) == 1 + FAST.attempts
+
+
+@pytest.mark.parametrize("dropped_to", [None, 60_000])
+def test_server_without_content_length(server, tmp_path, dropped_to):
+    server.states_length = False
+    if dropped_to:  # a cut that cannot be noticed before the content is verified
+        server.drops = [dropped_to]
+        assert "moved to" in refusal(server, tmp_path)
+        (tmp_path / f"{NAME}.rejected").unlink()
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_stalled_server_is_asked_again(server, tmp_path):
+    server.stalls = [5.0]
+    started = time.monotonic()
+    fetch(server, tmp_path, patience=RetryPolicy(5, 0.001, 0.01, 2, read_timeout=0.2))
+    assert_finished(tmp_path)
+    assert time.monotonic() - started < 3
+
+
+def test_unreachable_server(server, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(InputError, match=r"5 attempts .*check the network and run the same command again\.$"):
+            download(["test"], tmp_path, address, TINY, FAST)
+
+
+# What a server answers
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_final_answers_are_not_repeated(server, tmp_path, status):
+    server.statuses = [0, *[status] * 50]  # HEAD may pass
+    sentence = refusal(server, tmp_path)
+    assert str(status) in sentence and "base URL" in sentence
+    assert len(server.gets()) == 1
+
+
+def test_missing_file_is_told_before_anything_is_fetched(server, tmp_path):
+    server.statuses = [0, 404]  # of the two HEADs
+    both = {split: Archive(split, NOTES, 1_000_000) for split in ("valid", "test")}
+    with pytest.raises(InputError, match=r"nsynth-test.*does not exist \(404\); check the base URL\.$"):
+        download(["valid", "test"], tmp_path, server.url, both, FAST)
+    assert server.gets() == []
+
+
+def test_overloaded_server_is_asked_again(server, tmp_path):
+    server.statuses = [503, 503, 0, 503, 429]
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert len(server.requests) == 6
+
+
+def test_server_that_stays_overloaded_is_given_up(server, tmp_path):
+    server.statuses = [0, *[503] * 50]
+    assert "503" in refusal(server, tmp_path)
+    assert len(server.gets()) == FAST.attempts
+
+
+def test_waits_grow_between_attempts(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    server.statuses = [503] * 50
+    refusal(server, tmp_path, patience=RetryPolicy(attempts=6, first_wait=1, longest_wait=10))
+    assert len(waits) == 5
+    for number, wait in enumerate(waits):
+        assert min(2**number, 10) <= wait <= min(2**number, 10) + 1
+
+
+def test_server_that_does_not_know_head(server, tmp_path):
+    server.statuses = [501]
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_archive_labelled_as_encoded_is_kept_as_it_is(server, tmp_path):
+    server.headers["Content-Encoding"] = "gzip"  # servers do that to .gz files; nobody asked to unpack it
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+# A file that changes on the server
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ETag": '"first"'}, {"ETag": '"second"'}),
+        ({"ETag": 'W/"first"'}, {"ETag": 'W/"second"'}),
+        ({"Last-Modified": "Mon, 01 Jan 2018 00:00:00 GMT"}, {"Last-Modified": "Tue, 02 Jan 2018 00:00:00 GMT"}),
+        ({}, {}),  # told by the size alone
+    ],
+)
+@pytest.mark.parametrize("honours_if_range", [True, False])
+def test_changed_file_is_fetched_afresh(server, tmp_path, before, after, honours_if_range):
+    changed = make_archive(seed=1) if before else make_archive(seed=1, examples=EXAMPLES + b" " * 5_000)
+    archives = {"test": Archive("test", NOTES, 1_000_000)}
+
+    def change():
+        server.content, server.headers = changed, after
+
+    server.honours_if_range = honours_if_range
+    server.headers = before
+    server.drops = [150_000]
+    server.before_get = [lambda: None, change]
+    fetch(server, tmp_path, archives=archives)
+    assert_finished(tmp_path, changed)
+    assert not any(headers.get("If-Range", "").startswith("W/") for headers in server.gets()), "forbidden by HTTP"
+
+
+def test_part_without_its_version_is_not_continued(server, tmp_path):
+    part(tmp_path).write_bytes(b"of unknown origin" * 1_000)
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert "Range" not in server.gets()[0]
+
+
+def test_whole_part_is_verified_without_asking(server, tmp_path):
+    leave_part(server, tmp_path, len(ARCHIVE) - 1)
+    part(tmp_path).write_bytes(ARCHIVE)
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert server.requests == []
+
+
+def test_unsatisfiable_range_of_a_whole_part_completes_it(server, tmp_path):
+    """A server that never told the size may say 416 when everything is there."""
+    part(tmp_path).write_bytes(ARCHIVE)
+    version = {"size": None, "etag": '"first"', "last_modified": None}
+    Path(f"{part(tmp_path)}.json").write_text(json.dumps(version))
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert [headers["Range"] for headers in server.gets()] == [f"bytes={len(ARCHIVE)}-"]
+
+
+def test_part_longer_than_the_file_is_fetched_afresh(server, tmp_path):
+    leave_part(server, tmp_path, 100_000)
+    part(tmp_path).write_bytes(ARCHIVE + b"surplus")
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_range_that_starts_elsewhere_is_not_appended(server, tmp_path):
+    server.drops = [100_000]
+    server.shift = 7
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+# Content that is not what it should be
+
+
+def test_server_that_promises_more_than_it_has(server, tmp_path):
+    server.surplus = 1_000
+    assert "5 attempts" in refusal(server, tmp_path)
+    assert part(tmp_path).read_bytes() == ARCHIVE
+    assert len(server.gets()) == 1 + FAST.attempts
+
+
+def test_truncated_archive_is_moved_aside_and_fetched_afresh(server, tmp_path):
+    server.content = ARCHIVE[:-2_000]
+    assert f"moved to {NAME}.rejected, the next run starts afresh" in refusal(server, tmp_path)
+    assert not (tmp_path / NAME).exists() and not part(tmp_path).exists()
+    server.content = ARCHIVE
+    fetch(server, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == ARCHIVE
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b"<html>Please sign in</html>" * 1_000, "damaged", id="sign-in page"),
+        pytest.param(flipped(ARCHIVE, len(ARCHIVE) // 2), "damaged", id="flipped bit"),
+        pytest.param(flipped(ARCHIVE, len(ARCHIVE) - 6), "damaged", id="wrong checksum"),
+        pytest.param(gzip.compress(b""), "damaged", id="empty"),
+        pytest.param(make_archive(notes=NOTES - 1), "holds 11 notes of test, not 12", id="a note short"),
+        pytest.param(make_archive(notes=NOTES + 1), "holds 13 notes of test, not 12", id="a note over"),
+        pytest.param(make_archive(split="valid"), "holds 0 notes of test", id="another split"),
+        pytest.param(make_archive(examples=b"{}"), "SHA-256", id="other examples"),
+        pytest.param(make_archive(examples=None), "no nsynth-test/examples.json", id="no examples"),
+        pytest.param(make_archive(extra=[special("nsynth-test/../../x.wav")]), "unsafe path", id="dots"),
+        pytest.param(make_archive(extra=[special("/tmp/x.wav")]), "unsafe path", id="absolute"),
+        pytest.param(make_archive(extra=[special("nsynth-test/l.wav", tarfile.SYMTYPE)]), "link", id="symbolic link"),
+        pytest.param(make_archive(extra=[special("nsynth-test/l.wav", tarfile.LNKTYPE)]), "link", id="hard link"),
+        pytest.param(make_archive(extra=[special("nsynth-test/d", tarfile.CHRTYPE)]), "device", id="device"),
+        pytest.param(make_archive(extra=[special("nsynth-test/f", tarfile.FIFOTYPE)]), "device", id="pipe"),
+        pytest.param(make_archive(examples=b" " * 900_000), "unpacks to more than 1,000,000 bytes", id="bomb"),
+    ],
+)
+def test_wrong_content_is_refused(server, tmp_path, content, told):
+    server.content = content
+    sentence = refusal(server, tmp_path)
+    assert told in sentence and "moved to" in sentence
+    assert {path.name for path in tmp_path.iterdir()} <= {f"{NAME}.rejected", f"{NAME}.lock"}
+
+
+def test_endless_stream_is_bounded(server, tmp_path):
+    server.states_length = False
+    server.content = bytes(3_000_000)
+    assert "more than 1,000,000 bytes" in refusal(server, tmp_path)
+    assert part(tmp_path).stat().st_size <= 1_000_000
+
+
+# A full disk
+
+
+def leave_free(monkeypatch, free: int) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free)
+    monkeypatch.setattr(transfer_module.shutil, "disk_usage", lambda _: usage)
+
+
+def test_too_little_free_disk_is_told_before_starting(server, tmp_path, monkeypatch):
+    leave_free(monkeypatch, len(ARCHIVE) - 1)
+    assert "free some space" in refusal(server, tmp_path)
+    assert server.gets() == []
+    leave_free(monkeypatch, len(ARCHIVE))
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_free_disk_counts_what_is_there_already(server, tmp_path, monkeypatch):
+    leave_part(server, tmp_path, 100_000)
+    leave_free(monkeypatch, len(ARCHIVE) - 100_000)
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_free_disk_must_hold_all_splits(server, tmp_path, monkeypatch):
+    leave_free(monkeypatch, 2 * len(ARCHIVE) - 1)
+    both = {split: Archive(split, NOTES, 1_000_000) for split in ("valid", "test")}
+    with pytest.raises(InputError, match="free some space"):
+        download(["valid", "test"], tmp_path, server.url, both, FAST)
+    assert server.gets() == []
+
+
+def test_size_that_only_the_transfer_tells_is_checked_too(server, tmp_path, monkeypatch):
+    leave_free(monkeypatch, 1_000)
+    server.statuses = [403]  # to HEAD
+    assert "free some space" in refusal(server, tmp_path)
+    assert not part(tmp_path).exists()
+
+
+def test_disk_that_fills_up_leaves_a_usable_part(server, tmp_path, monkeypatch):
+    class FullDisk(io.FileIO):
+        def write(self, piece):
+            room = 150_000 - self.tell()
+            if room <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(piece[:room])
+
+    genuine = Path.open
+
+    def open_on_full_disk(path, mode="r", **arguments):
+        if mode == "ab":
+            return io.BufferedWriter(FullDisk(path, "a"))
+        return genuine(path, mode, **arguments)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", open_on_full_disk)
+        assert "is full" in refusal(server, tmp_path)
+    assert part(tmp_path).read_bytes() == ARCHIVE[:150_000]
+    server.requests = []
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert [headers["Range"] for headers in server.gets()] == ["bytes=150000-"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 200 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_really_full_disk_leaves_a_usable_part(server, small_disk, monkeypatch):
+    with monkeypatch.context() as blind:
+        leave_free(blind, 10**12)
+        assert "is full" in refusal(server, small_disk)
+    received = part(small_disk).stat().st_size
+    assert received > 100_000 and part(small_disk).read_bytes() == ARCHIVE[:received]
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    server.requests = []
+    fetch(server, small_disk)
+    assert_finished(small_disk)
+    assert [headers["Range"] for headers in server.gets()] == [f"bytes={received}-"]
+
+
+# Processes that die or meet
+
+CHILD = """
+import sys
+from pathlib import Path
+from nsynth_helpers.data.download import Archive, RetryPolicy, download
+
+url, folder, notes, examples = sys.argv[1:]
+archive = Archive("test", int(notes), 1_000_000, examples)
+print("ready", flush=True)
+download(["test"], Path(folder), url, {"test": archive}, RetryPolicy(5, 0.01, 0.1))
+"""
+
+
+def start_child(server, folder) -> subprocess.Popen:
+    arguments = [server.url, str(folder), str(NOTES), EXAMPLES_SHA256]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdout.readline() == b"ready\n"
+    return child
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_killed_downloads_finish_with_the_same_bytes(server, tmp_path):
+    server.pause = 0.04  # the archive takes about 0.9 s
+    generator = random.Random(2018)
+    received = [0]
+    for number in range(4):
+        with start_child(server, tmp_path) as child:
+            wait_until(lambda number=number: len(server.gets()) > number)
+            time.sleep(generator.uniform(0.05, 0.35))
+            child.kill()
+        assert child.returncode < 0, "the child was done before it could be killed"
+        received.append(part(tmp_path).stat().st_size if part(tmp_path).exists() else 0)
+    assert received == sorted(received) and received[-1] > 0, "a kill lost what had arrived"
+    server.pause = 0.0
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+def test_kill_at_every_step_of_the_ending(server, tmp_path, monkeypatch):
+    """Stop right before each file operation in turn, which is all that a kill can leave behind."""
+
+    class Killed(BaseException):
+        pass
+
+    genuine = os.replace
+    for step in range(6):
+        folder = tmp_path / str(step)
+        calls = iter(range(100))
+
+        def replace_or_die(source, target, calls=calls, step=step):
+            if next(calls) == step:
+                raise Killed
+            genuine(source, target)
+
+        with monkeypatch.context() as deadly:
+            deadly.setattr(download_module.os, "replace", replace_or_die)
+            try:
+                fetch(server, folder)
+            except Killed:
+                pass
+            else:
+                break
+        fetch(server, folder)
+        assert (folder / NAME).read_bytes() == ARCHIVE
+        assert (folder / f"{NAME}.verified.json").exists()
+    assert step == 3, "expected three replacements: the version, the archive, the record"
+
+
+def test_second_process_waits_and_fetches_nothing(server, tmp_path, capsys):
+    server.pause = 0.05
+    with start_child(server, tmp_path) as child:
+        wait_until(part(tmp_path).exists)
+        fetch(server, tmp_path)
+    assert child.returncode == 0
+    assert "waiting for it" in capsys.readouterr().err
+    assert_finished(tmp_path)
+    assert len(server.gets()) == 1

@@ -1,0 +1,108 @@
+"""The table of notes: names, families, records."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from nsynth_helpers.data.metadata import (
+    FAMILIES,
+    OFFICIAL_FAMILY_NOTES,
+    OFFICIAL_NOTES,
+    family_label,
+    instrument_overlap,
+    keep_families,
+    parse_examples,
+    parse_note_str,
+    seen_in,
+)
+from nsynth_helpers.settings import InputError
+
+NOTE = "bass_electronic_018-022-100"
+
+
+def test_name_of_a_note():
+    assert parse_note_str("synth_lead_synthetic_009-108-127") == {
+        "note_str": "synth_lead_synthetic_009-108-127",
+        "family": "synth_lead",
+        "label": -1,
+        "source": "synthetic",
+        "instrument": "synth_lead_synthetic_009",
+        "pitch": 108,
+        "velocity": 127,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "drums_acoustic_000-060-100",
+        "bass_018-022-100",
+        "bass_electronic_18-022-100",
+        "bass_electronic_018-022",
+        "bass_electronic_018-022-100-",
+        "bass_electronic_018-٠٢٢-100",
+        "../bass_electronic_018-022-100",
+        "",
+    ],
+)
+def test_unknown_family_or_name_that_does_not_parse(name):
+    with pytest.raises(InputError, match="rename the note or remove it") as caught:
+        parse_note_str(name)
+    assert f"'{name}'" in str(caught.value)
+
+
+def test_labels_are_the_same_for_every_split():
+    assert [family_label(family) for family in FAMILIES] == list(range(10))
+    assert FAMILIES == ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "vocal")
+
+
+def test_official_counts_add_up():
+    assert {split: sum(OFFICIAL_FAMILY_NOTES[split]) for split in ("train", "test")} == {
+        split: OFFICIAL_NOTES[split] for split in ("train", "test")
+    }
+
+
+def test_records_may_lack_what_the_name_tells():
+    table = parse_examples(json.dumps({NOTE: {}}).encode(), "examples.json")
+    assert table.to_dict("records") == [parse_note_str(NOTE) | {"qualities": ""}]
+    table = parse_examples(json.dumps({NOTE: {"qualities_str": ["dark", "percussive"]}}).encode(), "examples.json")
+    assert table["qualities"].item() == "dark,percussive"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        (b"\xff{}", "is not valid JSON"),
+        ("[]", "is not an object of note records"),
+        ('{"a": 1}', "is not an object of note records"),
+        ("{}", "the split is empty"),
+        (json.dumps({"drums_acoustic_000-060-100": {}}), "is not of the form"),
+        (json.dumps({NOTE: {"pitch": 23}}), f"says pitch 23 for {NOTE}, whose name says 22"),
+        (json.dumps({NOTE: {"note_str": "other"}}), "says note_str 'other'"),
+        (json.dumps({NOTE: {"instrument_family_str": "brass"}}), "says instrument_family_str 'brass'"),
+        (json.dumps({NOTE: {"qualities_str": None}}), "not a list of words"),
+        (json.dumps({NOTE: {"qualities_str": [1]}}), "not a list of words"),
+    ],
+)
+def test_broken_or_disagreeing_examples(text, complaint):
+    with pytest.raises(InputError, match=r"test/examples\.json|is not of the form") as caught:
+        parse_examples(text if isinstance(text, bytes) else text.encode(), "test/examples.json")
+    sentence = str(caught.value)
+    assert complaint in sentence and "\n" not in sentence and sentence.endswith(".")
+
+
+def test_synth_lead_is_dropped_and_the_index_stays():
+    names = ["synth_lead_synthetic_000-060-100", NOTE]
+    kept = keep_families(pd.DataFrame([parse_note_str(name) for name in names]))
+    assert kept.index.tolist() == [1] and kept["note_str"].tolist() == [NOTE]
+
+
+def test_seen_and_shared_instruments_go_by_membership():
+    train = pd.DataFrame({"instrument": ["a", "a", "b"]})
+    test = pd.DataFrame({"instrument": ["b", "c", "d"]})
+    assert seen_in(test["instrument"], train).tolist() == [True, False, False]
+    overlap = instrument_overlap({"train": train, "test": test})
+    assert overlap.to_numpy().tolist() == [[2, 1], [1, 3]]

@@ -1,0 +1,315 @@
+"""The grid of ablations: killed and resumed, side by side, in order, and one change at a time."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
+from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.training import grid as ablations
+from nsynth_helpers.training.grid import (
+    CORE_EPOCHS,
+    GRID,
+    MINI_DATA,
+    MINOR_EPOCHS,
+    REAL_DATA,
+    SEEDS,
+    Change,
+    cells,
+    environment_file,
+    read_results,
+    run_grid,
+)
+from nsynth_helpers.training.runs import Run, RunConfig
+
+# Seconds after which a process that should have got somewhere is given up; a start takes long on a busy machine.
+RETRY_POLICY = 300
+TINY = {"hidden_size": 4, "num_layers": 1}
+SHORT = {"seconds": 0.1}
+NUMBERS = ["test_accuracy", "valid_accuracy", "seen_accuracy", "unseen_accuracy", "train_accuracy"]
+
+
+def tiny_change(name: str, epochs: int = 2, **changes) -> Change:
+    return Change("live", name, network_arguments=TINY, changes=SHORT | changes, epochs=epochs, data=(REAL_DATA,))
+
+
+TWO = (tiny_change("16", batch_size=16), tiny_change("8", batch_size=8))
+# The grid as a process of its own, which can be killed: folders and the number of jobs are its arguments.
+SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from test_ablations import TWO, tiny_change
+from nsynth_helpers.training.grid import cells, run_grid
+from nsynth_helpers.settings import Settings
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    results, notes, work, jobs, epochs = *map(Path, sys.argv[1:4]), *map(int, sys.argv[4:])
+    settings = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=work / "cache", runs=work / "runs")
+    grid = [replace(change, epochs=epochs) for change in TWO]
+    run_grid(cells(grid, seeds=(1,)), results, settings, notes, jobs)
+"""
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    """A folder in the official layout: a tenth of a second of each family; half of the test instruments are new."""
+    folder = tmp_path_factory.mktemp("nsynth")
+    random = np.random.default_rng(0)
+    for number, (split, count) in enumerate({"train": 4, "valid": 2, "test": 2}.items()):
+        audio = folder / f"nsynth-{split}" / "audio"
+        audio.mkdir(parents=True)
+        names = [
+            f"{family}_acoustic_{7 * (split == 'test' and note):03d}-{40 + note:03d}-{number:03d}"
+            for family, note in itertools.product(FAMILIES, range(count))
+        ]
+        for name in names:
+            wave = random.uniform(-0.5, 0.5, SAMPLE_RATE // 10)
+            soundfile.write(audio / f"{name}.flac", wave, SAMPLE_RATE)
+        (audio.parent / "examples.json").write_text(json.dumps({name: {} for name in names}))
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path):
+    given = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
+    return replace(given, cache=tmp_path / "cache", runs=tmp_path / "runs")
+
+
+def numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """What does not depend on the clock or on which cell ended first."""
+    return table.drop(columns="seconds").sort_values(["change", "seed"], ignore_index=True)
+
+
+@contextmanager
+def running(folder, notes, results, jobs: int, epochs: int) -> Iterator[subprocess.Popen]:
+    """Run the grid in another process, which is killed at the end at the latest."""
+    script = folder / "grid.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), *sys.path])
+    command = [sys.executable, script, results, notes, folder, str(jobs), str(epochs)]
+    with subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def wait_for(condition, process: subprocess.Popen | None = None) -> None:
+    """Wait until something has happened, for as long as the process runs."""
+    ends = time.monotonic() + RETRY_POLICY
+    while not condition():
+        assert process is None or process.poll() is None, "the grid ended before it could be killed"
+        assert time.monotonic() < ends, f"nothing of the kind in {RETRY_POLICY} s"
+        time.sleep(0.01)
+
+
+def children(process: subprocess.Popen) -> set[int]:
+    """Processes whose parent is this one."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return {int(pid) for pid in found.stdout.split()}
+
+
+def alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return bool(state) and not state.startswith("Z")
+
+
+EPOCHS = 12
+LONG = tuple(replace(change, epochs=EPOCHS) for change in TWO)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(notes, tmp_path_factory):
+    """The two-cell grid in one go, the measure of all others."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    given = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=folder / "cache", runs=folder / "runs")
+    return run_grid(cells(LONG, seeds=(1,)), folder / "ablations.csv", given, notes)
+
+
+def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupted_one(
+    notes, settings, uninterrupted, tmp_path
+):
+    results, runs = tmp_path / "ablations.csv", settings.runs / "ablations"
+
+    def unfinished():
+        return [run for run in map(Run, runs.glob("*")) if 0 < len(run.history) < EPOCHS]
+
+    with running(tmp_path, notes, results, 1, EPOCHS) as process:
+        wait_for(lambda: len(read_results(results)) == 1 and unfinished(), process)
+    assert read_results(results)["change"].tolist() == ["16"]
+    assert len(unfinished()) == 1
+    table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+    pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
+    assert not any(runs.iterdir()), "a run was left behind although its row is kept"
+    assert json.loads(environment_file(results).read_text())["jobs"] == 1
+
+
+def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, settings, uninterrupted, tmp_path):
+    results, runs = tmp_path / "ablations.csv", settings.runs / "ablations"
+    with running(tmp_path, notes, results, 2, EPOCHS) as process:
+        wait_for(lambda: any(runs.glob("*/history.csv")), process)
+        workers = children(process)
+        assert len(workers) >= 2
+        wait_for(lambda: len(read_results(results)), process)
+    # Nobody takes the rows of workers that train on.
+    wait_for(lambda: not any(map(alive, workers)))
+    table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+    pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
+
+
+def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninterrupted, tmp_path, monkeypatch, capsys):
+    """Two grids at once would delete each other's runs."""
+    results = tmp_path / "ablations.csv"
+    with running(tmp_path, notes, results, 1, EPOCHS) as process:
+        wait_for((settings.runs / "ablations").is_dir, process)
+        with monkeypatch.context() as patch:
+            patch.setattr(ablations, "train_cell", lambda *_: pytest.fail("trained what the other process trains"))
+            table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+        process.wait(RETRY_POLICY)
+    assert process.returncode == 0
+    assert f"runs a grid of ablations in {settings.runs}; waiting for it" in capsys.readouterr().err
+    pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
+
+
+def test_what_is_done_is_skipped(notes, settings, tmp_path, monkeypatch):
+    """Also where every change's name is a number, which csv would give back as one."""
+    results = tmp_path / "ablations.csv"
+    grid = cells(TWO, seeds=(1,))
+    first = run_grid(grid[:1], results, settings, notes)
+    assert json.loads((tmp_path / "ablations.environment.json").read_text())["torch"]
+    trained = []
+    train = ablations.train_cell
+    monkeypatch.setattr(ablations, "train_cell", lambda cell, *rest: trained.append(cell) or train(cell, *rest))
+    whole = run_grid(grid, results, settings, notes)
+    assert trained == grid[1:]
+    pd.testing.assert_frame_equal(whole[:1], first)
+    pd.testing.assert_frame_equal(run_grid(grid, results, settings, notes), whole)
+    assert trained == grid[1:]
+    assert whole["change"].tolist() == ["16", "8"]
+
+
+def test_a_row_tells_what_was_trained_and_how_it_scored(notes, settings, tmp_path):
+    (cell,) = cells((tiny_change("tiny"),), seeds=(5,))
+    row = run_grid([cell], tmp_path / "ablations.csv", settings, notes).iloc[0]
+    assert row[ablations.KEY].to_dict() == cell.key
+    assert (row["train_notes"], row["test_notes"]) == (40, 20)
+    # Half of the test notes are of instruments that train has.
+    assert row["test_accuracy"] == pytest.approx((row["seen_accuracy"] + row["unseen_accuracy"]) / 2)
+    assert row["parameters"] == sum(p.numel() for p in cell.change.config(5).build_network().parameters())
+    assert row["seconds"] > 0
+    assert row[NUMBERS].between(0, 1).all()
+
+
+def test_real_cells_wait_for_a_folder_of_real_notes(settings, tmp_path):
+    table = run_grid(cells(TWO), tmp_path / "ablations.csv", settings, None)
+    assert table.empty
+    assert not list(tmp_path.iterdir()), "nothing was trained, so nothing should be written"
+
+
+def test_a_failing_cell_leaves_the_finished_rows_and_its_sentence(notes, settings, tmp_path):
+    grid = cells((TWO[0], tiny_change("nonsense", optimizer="nonsense")), seeds=(1,))
+    with pytest.raises(InputError, match="There is no optimizer 'nonsense'"):
+        run_grid(grid, tmp_path / "ablations.csv", settings, notes)
+    assert read_results(tmp_path / "ablations.csv")["change"].tolist() == ["16"]
+
+
+def test_after_a_failing_cell_no_waiting_one_is_begun(notes, settings, tmp_path, monkeypatch):
+    begun = []
+
+    def train(cell, *_):
+        begun.append(cell)
+        if len(begun) == 1:
+            raise InputError("It fails.")
+        time.sleep(0.2)
+
+    monkeypatch.setattr(ablations, "train_cell", train)
+    # Threads take the place of the processes, which are slow to start.
+    monkeypatch.setattr(ablations, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
+    with pytest.raises(InputError, match="It fails"):
+        run_grid(cells(TWO, seeds=range(20)), tmp_path / "ablations.csv", settings, notes, jobs=2)
+    assert len(begun) < 10
+
+
+def test_the_run_is_kept_until_its_row_is(notes, settings, tmp_path, monkeypatch):
+    """A kill between the training and the table must not cost the training."""
+    grid = cells(TWO[:1], seeds=(1,))
+    with monkeypatch.context() as patch:
+        patch.setattr(ablations, "write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_grid(grid, tmp_path / "ablations.csv", settings, notes)
+    (folder,) = (settings.runs / "ablations").iterdir()
+    assert Run(folder).finished
+
+
+# The grid itself
+
+
+def test_the_most_important_rows_come_first_and_all_seeds_of_a_row_together():
+    grid = cells()
+    assert len(grid) == sum(len(change.data) for change in GRID) * len(SEEDS)
+    assert [(cell.change, cell.data) for cell in grid[:: len(SEEDS)]] == [
+        (change, data) for change in GRID for data in change.data
+    ]
+    assert {cell.seed for cell in grid[:3]} == set(SEEDS)
+    assert len(SEEDS) >= 3
+    groups = [cell.change.group for cell in grid]
+    assert groups[: groups.count("core")] == ["core"] * groups.count("core")
+
+
+def test_seeds_and_data_can_be_chosen():
+    chosen = cells(GRID, seeds=(7,), data=(REAL_DATA,))
+    assert {(cell.seed, cell.data) for cell in chosen} == {(7, REAL_DATA)}
+    assert [cell.change.group for cell in chosen] == ["core"] * 7
+
+
+def test_no_two_cells_are_the_same_by_key_or_by_what_they_train():
+    grid = cells()
+    keys = {tuple(cell.key.values()) for cell in grid}
+    trained = {json.dumps([cell.data, asdict(cell.change.config(cell.seed))]) for cell in grid}
+    assert len(keys) == len(trained) == len(grid)
+
+
+def test_each_row_changes_one_thing_of_the_2018_network():
+    for change in GRID:
+        start_from = "blstm" if "BLSTM" in change.name else "lstm"
+        assert change.network in (start_from, "gru", "rnn")
+        baseline = asdict(RunConfig(start_from, epochs=change.epochs, seed=1))
+        config = asdict(change.config(1))
+        arguments = config.pop("network_arguments")
+        changed = {name for name, value in config.items() if value != baseline[name]} | set(arguments)
+        # AdamW without weight decay is Adam: the two go together.
+        expected = {"optimizer", "weight_decay"} if change.name == "AdamW" else changed
+        assert changed == expected
+        assert len(changed) == (0 if change.name.startswith("2018") else len(expected)), change.name
+        assert len(expected) <= 1 or change.name == "AdamW", change.name
+
+
+def test_every_row_has_its_baseline_with_the_same_data_and_epochs():
+    there = {(change.name, change.epochs, data) for change in GRID for data in change.data}
+    for change in GRID:
+        name = "2018 BLSTM" if "BLSTM" in change.name else "2018 LSTM"
+        for data in change.data:
+            assert (name, change.epochs, data) in there, change.name
+    assert {change.epochs for change in GRID} == {CORE_EPOCHS, MINOR_EPOCHS}
+
+
+def test_core_rows_alone_are_trained_on_real_notes():
+    assert all((REAL_DATA in change.data) == (change.group == "core") for change in GRID)
+    assert all(MINI_DATA in change.data for change in GRID)
