@@ -188,10 +188,10 @@ def ablations(
     out: Annotated[Path | None, typer.Option(help="The csv file; results/ablations.csv by default.")] = None,
 ) -> None:
     """Run or resume the grid of ablations; what is done is skipped."""
-    from nsynth_helpers.training.grid import cells, run_grid
+    from nsynth_helpers.training.grid import run_grid, trials
 
     settings = _settings()
-    grid = cells()
+    grid = trials()
     table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.resolve(), jobs)
     typer.echo(f"{len(table)} of {len(grid)} trainings are in the table")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nsynth_helpers.analysis.outcomes import judge
+from nsynth_helpers.analysis.outcomes import make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.claims.sentences import percent
 from nsynth_helpers.data.cache import load_split
@@ -90,9 +90,9 @@ def _seen_sentence(runs: dict[str, Run], settings: Settings) -> str:
     train = load_split(settings, "train").notes
     parts = []
     for network, run in runs.items():
-        judged = judge(run.predictions("test"))
-        seen = seen_in(judged["instrument"], train)
-        shares = [percent(judged.loc[which, "correct"].mean()) for which in (seen, ~seen)]
+        outcomes = make_outcomes(run.predictions("test"))
+        seen = seen_in(outcomes["instrument"], train)
+        shares = [percent(outcomes.loc[which, "correct"].mean()) for which in (seen, ~seen)]
         parts.append(f"the {network.upper()} gets {shares[0]} and {shares[1]} right")
     return (
         "On nsynth-mini half of the test notes come from instruments that were trained on, and half do not: "

@@ -276,7 +276,7 @@ class AnswerView(NoteView):
         Parameters
         ----------
         note : pandas.Series
-            A row of `analysis.judge`.
+            A row of `analysis.make_outcomes`.
         waveform : np.ndarray [shape=(samples,)], int16, 16 kHz, or None
             Its cached seconds; without them there is no player.
         """
@@ -297,8 +297,8 @@ class ConfusionBrowser(ipywidgets.VBox):
 
     Parameters
     ----------
-    judged : mapping of str to pandas.DataFrame
-        From network to what `analysis.judge` returns.
+    outcomes : mapping of str to pandas.DataFrame
+        From network to what `analysis.make_outcomes` returns.
     cached : NSynthSplit, optional
         The split that the notes come from; without it there are no waveforms and no players.
 
@@ -313,14 +313,14 @@ class ConfusionBrowser(ipywidgets.VBox):
     Used in: 04_result_analysis.
     """
 
-    def __init__(self, judged: Mapping[str, pd.DataFrame], cached: NSynthSplit | None = None):
-        self.judged, self.cached = judged, cached
-        self.confusions = {network: confusion_matrix(notes) for network, notes in judged.items()}
+    def __init__(self, outcomes: Mapping[str, pd.DataFrame], cached: NSynthSplit | None = None):
+        self.outcomes, self.cached = outcomes, cached
+        self.confusions = {network: confusion_matrix(notes) for network, notes in outcomes.items()}
         self.network, self.actual, self.predicted, self.note = (
             ipywidgets.Dropdown(description=name) for name in ("network", "actual", "predicted", "note")
         )
-        self.network.options = list(judged)
-        self.network.value = next(iter(judged))
+        self.network.options = list(outcomes)
+        self.network.value = next(iter(outcomes))
         self.view = AnswerView()
         layout = ipywidgets.Layout(grid_template_columns="repeat(auto-fill, minmax(310px, 1fr))")
         super().__init__([ipywidgets.GridBox(self._menus, layout=layout), self.view])
@@ -336,7 +336,7 @@ class ConfusionBrowser(ipywidgets.VBox):
     @property
     def cell(self) -> pd.DataFrame:
         """The notes of the chosen cell, surest first; there may be none."""
-        notes = self.judged[self.network.value]
+        notes = self.outcomes[self.network.value]
         chosen = notes[(notes["family"] == self.actual.value) & (notes["predicted"] == self.predicted.value)]
         return chosen.sort_values(["probability", "note_str"], ascending=[False, True])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nsynth_helpers.analysis.outcomes import confusion_matrix, judge
+from nsynth_helpers.analysis.outcomes import confusion_matrix, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.settings import PROJECT_ROOT
 from nsynth_helpers.training.runs import Run
@@ -39,7 +39,7 @@ def test_published_weights_give_the_published_accuracy(evaluated):
 
 @needs_reference
 def test_published_weights_give_the_published_confusion_in_every_cell(evaluated):
-    ours = confusion_matrix(judge(evaluated[1].predictions("test")))
+    ours = confusion_matrix(make_outcomes(evaluated[1].predictions("test")))
     np.testing.assert_array_equal(ours.to_numpy(), published.confusion_matrix("lstm").to_numpy())
 
 
@@ -52,7 +52,7 @@ def test_committed_predictions_are_those_of_the_published_weights(evaluated):
 
 
 def test_committed_predictions_give_the_published_confusion_in_every_cell():
-    ours = confusion_matrix(judge(COMMITTED.predictions("test")))
+    ours = confusion_matrix(make_outcomes(COMMITTED.predictions("test")))
     np.testing.assert_array_equal(ours.to_numpy(), published.confusion_matrix("lstm").to_numpy())
     assert int(np.trace(ours)) == COMMITTED.metrics["last"]["test"]["correct"] == 2656
 

@@ -12,8 +12,8 @@ from nsynth_helpers.analysis.calibration import fit_temperature, reliability_tab
 from nsynth_helpers.analysis.outcomes import (
     accuracy_intervals,
     extremes,
-    judge,
     logits_of,
+    make_outcomes,
     summary_of_confusion,
     summary_scores,
     with_temperature,
@@ -46,10 +46,10 @@ UNKNOWN = "not published"
 OWN_PAIRS = (("keyboard", "bass"), ("bass", "keyboard"))
 
 
-def judge_run(
+def run_outcomes(
     run: Run, splits: Mapping[str, NSynthSplit], settings: Settings, split: str = "test", checkpoint: str = "last"
 ) -> pd.DataFrame:
-    """What a run says of the notes of a split at hand, judged.
+    """What a run says of the notes of a split at hand, outcomes.
 
     The predictions that the run keeps are taken if they are of these very notes. A committed run may have met other
     data: then its network classifies the notes at hand.
@@ -68,7 +68,7 @@ def judge_run(
     Returns
     -------
     pandas.DataFrame
-        What `analysis.judge` returns, in the order of the split's ten families.
+        What `analysis.make_outcomes` returns, in the order of the split's ten families.
 
     Notes
     -----
@@ -79,8 +79,8 @@ def judge_run(
     if all(run.record["data"].get(name) == digest for name, digest in digests.items()):
         kept = run.predictions(split, checkpoint)
         if kept["note_str"].tolist() == notes.notes["note_str"].tolist():
-            return judge(kept)
-    return judge(predict(run.load_network(checkpoint), notes, settings.device))
+            return make_outcomes(kept)
+    return make_outcomes(predict(run.load_network(checkpoint), notes, settings.device))
 
 
 def runs_table(runs: Mapping[str, Run], settings: Settings) -> pd.DataFrame:
@@ -172,13 +172,13 @@ def _text(value) -> str:
     return str(value)
 
 
-def results_table(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row of scores for each set of judged notes, with both intervals of the accuracy.
+def results_table(outcomes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row of scores for each set of outcomes notes, with both intervals of the accuracy.
 
     Parameters
     ----------
-    judged : mapping of str to pandas.DataFrame
-        From a name (network and checkpoint) to what `analysis.judge` returns.
+    outcomes : mapping of str to pandas.DataFrame
+        From a name (network and checkpoint) to what `analysis.make_outcomes` returns.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def results_table(judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Used in: 04_result_analysis.
     """
     rows = {}
-    for name, notes in judged.items():
+    for name, notes in outcomes.items():
         scores = summary_scores(notes)
         alone, clustered = accuracy_intervals(notes).itertuples()
         rows[name] = {
@@ -214,7 +214,7 @@ def published_results(recomputed: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     recomputed : pandas.DataFrame
-        The judged notes of ``results/lstm-2018``: with them the resampling of instruments is possible, too.
+        The outcomes notes of ``results/lstm-2018``: with them the resampling of instruments is possible, too.
 
     Returns
     -------
@@ -244,15 +244,15 @@ def published_results(recomputed: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([results_table({"2018 LSTM, recomputed": recomputed}), table])
 
 
-def networks_table(runs: Mapping[str, Run], judged: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def networks_table(runs: Mapping[str, Run], outcomes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Size, speed and accuracy of networks, beside the 2018 report's accuracy and time.
 
     Parameters
     ----------
     runs : mapping of str to Run
         By name; the configuration's network finds the published figures.
-    judged : mapping of str to pandas.DataFrame
-        The judged test notes of each.
+    outcomes : mapping of str to pandas.DataFrame
+        The outcomes test notes of each.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def networks_table(runs: Mapping[str, Run], judged: Mapping[str, pd.DataFrame]) 
     rows = {}
     for name, run in runs.items():
         network = run.config.network
-        scores, alone = results_table({name: judged[name]}).iloc[0], run.metrics
+        scores, alone = results_table({name: outcomes[name]}).iloc[0], run.metrics
         timed = network in published.RECURRENT_NETWORKS
         rows[name] = {
             "parameters": count_parameters(run.config.build_network()),
@@ -290,7 +290,7 @@ def calibration_table(
     Parameters
     ----------
     predictions : mapping of str to (pandas.DataFrame, pandas.DataFrame)
-        From a name (network and checkpoint) to its judged valid and its judged test notes; so is the result indexed:
+        From a name (network and checkpoint) to its outcomes valid and its outcomes test notes; so is the result indexed:
         ``accuracy``, ``temperature``, ``calibration_error_before``, ``calibration_error_after`` (the expected one),
         ``loss_before``, ``loss_after`` (cross-entropy).
 
@@ -306,7 +306,7 @@ def calibration_table(
             "accuracy": test["correct"].mean(),
             "temperature": temperature,
             "calibration_error_before": summary_scores(test).expected_calibration_error,
-            "calibration_error_after": summary_scores(judge(scaled)).expected_calibration_error,
+            "calibration_error_after": summary_scores(make_outcomes(scaled)).expected_calibration_error,
             "loss_before": score(test)["loss"],
             "loss_after": score(scaled)["loss"],
         }
@@ -314,26 +314,26 @@ def calibration_table(
 
 
 def reliability_pair(test: pd.DataFrame, temperature: float, bins: int = 15) -> dict[str, pd.DataFrame]:
-    """The reliability tables of judged test notes, before and after dividing the logits by a temperature.
+    """The reliability tables of outcomes test notes, before and after dividing the logits by a temperature.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
-    named = {"before": test, "after temperature scaling": judge(with_temperature(test, temperature))}
+    named = {"before": test, "after temperature scaling": make_outcomes(with_temperature(test, temperature))}
     return {name: reliability_table(notes["probability"], notes["correct"], bins) for name, notes in named.items()}
 
 
-def logit_and_probability_picks(judged: pd.DataFrame) -> pd.DataFrame:
+def logit_and_probability_picks(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Per family, the surest correct note by logit (as in 2018) and by probability, and whether they are one note.
 
-    From judged notes; indexed by family: ``by_logit``, ``logit``, ``by_probability``, ``probability``, ``same``.
+    From outcomes notes; indexed by family: ``by_logit``, ``logit``, ``by_probability``, ``probability``, ``same``.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
-    right = judged[judged["correct"]]
+    right = outcomes[outcomes["correct"]]
     logit = pd.Series(logits_of(right).max(axis=1), index=right.index)
     rows = {}
     for family, notes in right.groupby("family"):
@@ -349,14 +349,14 @@ def logit_and_probability_picks(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def majority_accuracy(train: pd.DataFrame, judged: pd.DataFrame) -> tuple[str, float]:
+def majority_accuracy(train: pd.DataFrame, outcomes: pd.DataFrame) -> tuple[str, float]:
     """The most frequent family of train, and the test accuracy of always answering it.
 
     Parameters
     ----------
     train : pandas.DataFrame
         The table of the train split; ``synth_lead`` does not count.
-    judged : pandas.DataFrame
+    outcomes : pandas.DataFrame
         Judged test notes.
 
     Notes
@@ -365,7 +365,7 @@ def majority_accuracy(train: pd.DataFrame, judged: pd.DataFrame) -> tuple[str, f
     """
     counts = train["family"].value_counts().reindex(FAMILIES, fill_value=0)
     family = str(counts.idxmax())
-    return family, float((judged["family"] == family).mean())
+    return family, float((outcomes["family"] == family).mean())
 
 
 def choose_changes(

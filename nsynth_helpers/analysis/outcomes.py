@@ -48,14 +48,14 @@ def logits_of(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def with_temperature(predictions: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """The same predictions with every logit divided by a temperature, ready for `judge`.
+    """The same predictions with every logit divided by a temperature, ready for `make_outcomes`.
 
     For calibration before and after temperature scaling. Used in: 04_result_analysis.
     """
     return predictions.assign(**{column: predictions[column].astype(np.float64) / temperature for column in LOGITS})
 
 
-def judge(predictions: pd.DataFrame) -> pd.DataFrame:
+def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
     """Say for each note what was predicted, whether it is right, and how surely.
 
     Parameters
@@ -97,7 +97,7 @@ def judge(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Refuse what cannot be judged; return what the names of the notes say."""
+    """Refuse what cannot be outcomes; return what the names of the notes say."""
     missing = [column for column in PREDICTION_COLUMNS if column not in predictions]
     if missing:
         raise InputError(f"The predictions lack the column(s) {', '.join(missing)}; evaluate the run again.")
@@ -125,12 +125,12 @@ def name_confusion_matrix(counts) -> pd.DataFrame:
     return pd.DataFrame(np.asarray(counts), index=actual, columns=predicted)
 
 
-def confusion_matrix(judged: pd.DataFrame) -> pd.DataFrame:
+def confusion_matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Count the notes of each actual (rows) and predicted (columns) family; always all ten families.
 
     Used in: 04_result_analysis.
     """
-    return name_confusion_matrix(metrics.confusion_matrix(judged["family"], judged["predicted"], labels=FAMILIES))
+    return name_confusion_matrix(metrics.confusion_matrix(outcomes["family"], outcomes["predicted"], labels=FAMILIES))
 
 
 def normalise_rows(confusion: pd.DataFrame) -> pd.DataFrame:
@@ -142,9 +142,9 @@ def normalise_rows(confusion: pd.DataFrame) -> pd.DataFrame:
     return confusion.div(notes.where(notes > 0), axis=0)
 
 
-def family_scores(judged: pd.DataFrame) -> pd.DataFrame:
-    """Per family what `scores_of_confusion` says, from judged notes. Used in: 04_result_analysis."""
-    return scores_of_confusion(confusion_matrix(judged))
+def family_scores(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Per family what `scores_of_confusion` says, from outcomes notes. Used in: 04_result_analysis."""
+    return scores_of_confusion(confusion_matrix(outcomes))
 
 
 def scores_of_confusion(confusion: pd.DataFrame) -> pd.DataFrame:
@@ -168,10 +168,10 @@ def scores_of_confusion(confusion: pd.DataFrame) -> pd.DataFrame:
     return table.assign(precision=precision, recall=recall, f1=f1, recall_low=interval.low, recall_high=interval.high)
 
 
-def summary_scores(judged: pd.DataFrame, bins: int = 15) -> SummaryScores:
+def summary_scores(outcomes: pd.DataFrame, bins: int = 15) -> SummaryScores:
     """The row of the results table that belongs to these notes. Used in: 04_result_analysis."""
-    error = expected_calibration_error(judged["probability"], judged["correct"], bins)
-    return summary_of_confusion(confusion_matrix(judged), error)
+    error = expected_calibration_error(outcomes["probability"], outcomes["correct"], bins)
+    return summary_of_confusion(confusion_matrix(outcomes), error)
 
 
 def summary_of_confusion(confusion: pd.DataFrame, calibration_error: float = float("nan")) -> SummaryScores:
@@ -183,7 +183,7 @@ def summary_of_confusion(confusion: pd.DataFrame, calibration_error: float = flo
     return SummaryScores(notes, correct, correct / notes, macro_f1, balanced_accuracy, calibration_error)
 
 
-def accuracy_intervals(judged: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def accuracy_intervals(outcomes: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The accuracy with Wilson's interval (notes independent), and with the bootstrap that resamples instruments.
 
     Two rows: ``resampled`` (``notes``, ``instruments``), ``units`` (how many), ``accuracy``, ``low``, ``high``.
@@ -192,27 +192,29 @@ def accuracy_intervals(judged: pd.DataFrame, draws: int = 2000, seed: int = 0) -
     -----
     Used in: 04_result_analysis.
     """
-    alone = wilson_interval(judged["correct"].sum(), len(judged))
-    clustered = clustered_bootstrap(judged["correct"], judged["instrument"], draws, seed)
-    units = {"notes": (len(judged), alone), "instruments": (judged["instrument"].nunique(), clustered)}
+    alone = wilson_interval(outcomes["correct"].sum(), len(outcomes))
+    clustered = clustered_bootstrap(outcomes["correct"], outcomes["instrument"], draws, seed)
+    units = {"notes": (len(outcomes), alone), "instruments": (outcomes["instrument"].nunique(), clustered)}
     rows = [(name, count, given.estimate, given.low, given.high) for name, (count, given) in units.items()]
     return pd.DataFrame(rows, columns=["resampled", "units", "accuracy", "low", "high"])
 
 
-def extremes(judged: pd.DataFrame) -> pd.DataFrame:
+def extremes(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Per family, the correctly classified notes with the highest and the lowest probability.
 
-    The columns of `judge` after ``extreme`` (``highest probability``, ``lowest probability``); two rows a family, none
+    The columns of `make_outcomes` after ``extreme`` (``highest probability``, ``lowest probability``); two rows a family, none
     for a family without such notes. Ties go to the first note_str.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
-    return _ends(judged[judged["correct"]], "probability", {"highest probability": False, "lowest probability": True})
+    return _ends(
+        outcomes[outcomes["correct"]], "probability", {"highest probability": False, "lowest probability": True}
+    )
 
 
-def nearest_and_farthest(judged: pd.DataFrame) -> pd.DataFrame:
+def nearest_and_farthest(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Per family, the misclassified notes nearest to and farthest from the decision boundary, by margin.
 
     The table is that of `extremes`, with ``extreme`` either ``nearest`` or ``farthest``.
@@ -221,17 +223,17 @@ def nearest_and_farthest(judged: pd.DataFrame) -> pd.DataFrame:
     -----
     Used in: 04_result_analysis.
     """
-    return _ends(judged[~judged["correct"]], "margin", {"nearest": True, "farthest": False})
+    return _ends(outcomes[~outcomes["correct"]], "margin", {"nearest": True, "farthest": False})
 
 
-def _ends(judged: pd.DataFrame, column: str, ends: Mapping[str, bool]) -> pd.DataFrame:
+def _ends(outcomes: pd.DataFrame, column: str, ends: Mapping[str, bool]) -> pd.DataFrame:
     """The first note of each family for each end: its name, and whether it is the smallest of the column."""
     tables = []
     for name, smallest in ends.items():
-        ordered = judged.sort_values([column, "note_str"], ascending=[smallest, True])
+        ordered = outcomes.sort_values([column, "note_str"], ascending=[smallest, True])
         tables.append(ordered.drop_duplicates("family").assign(extreme=name))
     both = pd.concat(tables).sort_values("label", kind="stable", ignore_index=True)
-    return both[["extreme", *judged.columns]]
+    return both[["extreme", *outcomes.columns]]
 
 
 def pitch_band(pitch: pd.Series) -> pd.Series:
@@ -242,12 +244,12 @@ def pitch_band(pitch: pd.Series) -> pd.Series:
     return octave.map(names).astype(pd.CategoricalDtype(list(names.values()), ordered=True)).rename("pitch")
 
 
-def accuracy_by_instrument(judged: pd.DataFrame, train_instruments) -> tuple[pd.Series, pd.Series]:
+def accuracy_by_instrument(outcomes: pd.DataFrame, train_instruments) -> tuple[pd.Series, pd.Series]:
     """The accuracy on each test instrument: of those that train has, and of those that it lacks.
 
     Parameters
     ----------
-    judged : pandas.DataFrame
+    outcomes : pandas.DataFrame
         Judged test notes.
     train_instruments : collection of str
         The instruments of the train split.
@@ -256,18 +258,18 @@ def accuracy_by_instrument(judged: pd.DataFrame, train_instruments) -> tuple[pd.
     -----
     Used in: 04_result_analysis, 05_ablations.
     """
-    accuracy = judged.groupby("instrument")["correct"].mean()
+    accuracy = outcomes.groupby("instrument")["correct"].mean()
     known = accuracy.index.isin(train_instruments)
     return accuracy[known], accuracy[~known]
 
 
-def accuracy_by(judged: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
+def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     """Accuracy of each group of notes.
 
     Parameters
     ----------
-    judged : pandas.DataFrame
-        What `judge` returns.
+    outcomes : pandas.DataFrame
+        What `make_outcomes` returns.
     by : str or pandas.Series
         A column (``source``, ``family``, ``velocity``), or a series on the same index (else `InputError`):
         `pitch_band` of the pitches, or `notes.seen_in` of the instruments.
@@ -277,36 +279,36 @@ def accuracy_by(judged: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     Indexed by group, in order: ``notes``, ``instruments``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
     Used in: 04_result_analysis.
     """
-    if isinstance(by, pd.Series) and not by.index.equals(judged.index):
+    if isinstance(by, pd.Series) and not by.index.equals(outcomes.index):
         raise InputError(
             f"The groups '{by.name}' do not belong to these notes row by row; compute them from the table."
         )
-    groups = judged.groupby(by, observed=True)
+    groups = outcomes.groupby(by, observed=True)
     table = groups.agg(notes=("correct", "size"), instruments=("instrument", "nunique"), correct=("correct", "sum"))
     interval = wilson_interval(table["correct"], table["notes"])
     return table.assign(accuracy=interval.estimate, low=interval.low, high=interval.high)
 
 
-def noisy_notes(judged: pd.DataFrame) -> pd.Series:
+def noisy_notes(outcomes: pd.DataFrame) -> pd.Series:
     """The names of the notes that magenta issue 2092 reports as noise: ``brass_acoustic_046``, pitches 84 to 108."""
-    noisy = (judged["instrument"] == NOISY_INSTRUMENT) & judged["pitch"].between(*NOISY_PITCHES)
-    return judged.loc[noisy, "note_str"]
+    noisy = (outcomes["instrument"] == NOISY_INSTRUMENT) & outcomes["pitch"].between(*NOISY_PITCHES)
+    return outcomes.loc[noisy, "note_str"]
 
 
-def without_notes(judged: pd.DataFrame, note_strs: Collection[str]) -> pd.DataFrame:
+def without_notes(outcomes: pd.DataFrame, note_strs: Collection[str]) -> pd.DataFrame:
     """Leave out the named notes."""
-    return judged[~judged["note_str"].isin(list(note_strs))]
+    return outcomes[~outcomes["note_str"].isin(list(note_strs))]
 
 
-def accuracy_without(judged: pd.DataFrame, groups: Mapping[str, Collection[str]]) -> pd.DataFrame:
+def accuracy_without(outcomes: pd.DataFrame, groups: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Accuracy on all notes, without each named group of notes, and without all the groups.
 
     Parameters
     ----------
-    judged : pandas.DataFrame
-        What `judge` returns.
+    outcomes : pandas.DataFrame
+        What `make_outcomes` returns.
     groups : mapping of str to collection of note_str
-        For example ``{"noisy": noisy_notes(judged), "duplicate": ...}``.
+        For example ``{"noisy": noisy_notes(outcomes), "duplicate": ...}``.
 
     Notes
     -----
@@ -317,13 +319,13 @@ def accuracy_without(judged: pd.DataFrame, groups: Mapping[str, Collection[str]]
         left_out[" and ".join(groups)] = {note_str for names in groups.values() for note_str in names}
     rows = []
     for name, note_strs in left_out.items():
-        kept = without_notes(judged, note_strs)["correct"]
+        kept = without_notes(outcomes, note_strs)["correct"]
         interval = wilson_interval(kept.sum(), len(kept))
         rows.append((name, len(kept), int(kept.sum()), interval.estimate, interval.low, interval.high))
     return pd.DataFrame(rows, columns=["left_out", "notes", "correct", "accuracy", "low", "high"])
 
 
-def agreement(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> pd.DataFrame:
+def agreement(outcomes_a: pd.DataFrame, outcomes_b: pd.DataFrame) -> pd.DataFrame:
     """Set two models' answers to the same notes side by side, for McNemar's test.
 
     Sorted by ``note_str``: ``family``, ``instrument``, ``predicted_a``, ``predicted_b``, ``correct_a``, ``correct_b``,
@@ -333,11 +335,11 @@ def agreement(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> pd.DataFrame:
     -----
     Raises `InputError` unless both hold the same notes. Used in: 04_result_analysis.
     """
-    a, b = (judged.sort_values("note_str", ignore_index=True) for judged in (judged_a, judged_b))
+    a, b = (outcomes.sort_values("note_str", ignore_index=True) for outcomes in (outcomes_a, outcomes_b))
     if not np.array_equal(a["note_str"], b["note_str"]):
         one_only = sorted(set(a["note_str"]) ^ set(b["note_str"]))
         raise InputError(
-            f"{len(one_only)} notes (first {one_only[0]}) were judged for one model only; evaluate both on one split."
+            f"{len(one_only)} notes (first {one_only[0]}) were outcomes for one model only; evaluate both on one split."
         )
     table = a[["note_str", "family", "instrument"]].copy()
     for column in ("predicted", "correct"):
@@ -346,7 +348,7 @@ def agreement(judged_a: pd.DataFrame, judged_b: pd.DataFrame) -> pd.DataFrame:
     return table.assign(right=right[table["correct_a"].astype(int), table["correct_b"].astype(int)])
 
 
-def confusion_changes(judged: pd.DataFrame, judged_other: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+def confusion_changes(outcomes: pd.DataFrame, outcomes_other: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """How often each family is taken for each other one, now and in another hearing of the same notes.
 
     For the hypothesis of symmetric notes: the other hearing plays the notes reversed in time.
@@ -362,7 +364,7 @@ def confusion_changes(judged: pd.DataFrame, judged_other: pd.DataFrame, confiden
     the fact. Raises `InputError` unless both hold the same notes. Used in: 04_result_analysis.
     """
     rows = []
-    for actual, notes in agreement(judged, judged_other).groupby("family", observed=True):
+    for actual, notes in agreement(outcomes, outcomes_other).groupby("family", observed=True):
         instruments = notes["instrument"].nunique()
         for predicted in FAMILIES:
             if predicted == actual:

@@ -13,9 +13,9 @@ from nsynth_helpers.analysis.statistics import FEWEST_VALUES, Difference, detect
 from nsynth_helpers.claims.sentences import A_HAIR, excludes_zero, percent, points
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.grid import GRID, KEY, MINI_DATA, REAL_DATA, Cell, cells, environment_file, title_of
+from nsynth_helpers.training.grid import GRID, KEY, MINI_DATA, REAL_DATA, Trial, environment_file, title_of, trials
 
-ROW = ["data", "group", "change", "epochs"]
+ROW = ["data", "group", "variant", "epochs"]
 # What scores without listening: the most frequent family of test, and its share of the notes.
 ALWAYS = {
     MINI_DATA: ("one family", 1 / len(FAMILIES)),
@@ -46,32 +46,32 @@ def describe_machine(results: Path) -> str:
     )
 
 
-def baseline_of(change: str) -> str:
+def baseline_of(variant: str) -> str:
     """The 2018 network that a change starts from.
 
     Notes
     -----
     Used in: 05_ablations.
     """
-    return "2018 BLSTM" if "BLSTM" in change else "2018 LSTM"
+    return "2018 BLSTM" if "BLSTM" in variant else "2018 LSTM"
 
 
-def compared_with(change: str) -> str:
+def compared_with(variant: str) -> str:
     """The 2018 network that a row is set against: `baseline_of` it, and of the 2018 BLSTM itself the 2018 LSTM.
 
     Notes
     -----
     Used in: 05_ablations.
     """
-    return "2018 LSTM" if change == "2018 BLSTM" else baseline_of(change)
+    return "2018 LSTM" if variant == "2018 BLSTM" else baseline_of(variant)
 
 
-def row_name(group: str, change: str) -> str:
-    """What a reader calls a row: the change, with its group where that says more."""
-    return change if group in NAMED_BY_THE_CHANGE else f"{group}: {change}"
+def row_name(group: str, variant: str) -> str:
+    """What a reader calls a row: the variant, with its group where that says more."""
+    return variant if group in NAMED_BY_THE_CHANGE else f"{group}: {variant}"
 
 
-def over_seeds(results: pd.DataFrame, data: str, change: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
+def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
     """One value a seed of a row of the grid, in the order of the seeds; empty where nothing is trained yet.
 
     Parameters
@@ -89,7 +89,7 @@ def over_seeds(results: pd.DataFrame, data: str, change: str, epochs: int, colum
     -----
     Used in: 05_ablations.
     """
-    rows = results[(results["data"] == data) & (results["change"] == change) & (results["epochs"] == epochs)]
+    rows = results[(results["data"] == data) & (results["variant"] == variant) & (results["epochs"] == epochs)]
     if rows.empty:
         return pd.Series(dtype=float)
     return rows.drop_duplicates("seed").set_index("seed")[column].astype(float).dropna().sort_index()
@@ -122,7 +122,7 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``data, group, change, epochs, seeds``, ``mean`` and ``deviation`` of the test accuracy (fractions; NaN
+        ``data, group, variant, epochs, seeds``, ``mean`` and ``deviation`` of the test accuracy (fractions; NaN
         deviation for one seed), mean ``train_accuracy``, ``parameters`` and ``seconds`` of training.
 
     Notes
@@ -141,7 +141,7 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
         seconds=("seconds", "mean"),
     )
     order = {(change.group, change.name): place for place, change in enumerate(GRID)}
-    places = [order.get((row.group, row.change), len(order)) for row in table.itertuples()]
+    places = [order.get((row.group, row.variant), len(order)) for row in table.itertuples()]
     return table.assign(place=places).sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
 
 
@@ -156,7 +156,7 @@ def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``data, group, change, epochs, baseline, seeds, difference, low, high, detectable`` (fractions), without the
+        ``data, group, variant, epochs, baseline, seeds, difference, low, high, detectable`` (fractions), without the
         2018 networks themselves; NaN where a side has fewer than two seeds.
 
     Notes
@@ -165,10 +165,10 @@ def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
-        baseline = compared_with(row.change)
-        if row.change == baseline:
+        baseline = compared_with(row.variant)
+        if row.variant == baseline:
             continue
-        values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.change, baseline))
+        values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.variant, baseline))
         difference = low = high = detectable = np.nan
         if min(len(values), len(others)) >= FEWEST_VALUES:
             found, detectable = compare_seeds(values, others)
@@ -180,28 +180,28 @@ def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def grid_progress(results: pd.DataFrame, grid: Sequence[Cell] | None = None) -> pd.DataFrame:
+def grid_progress(results: pd.DataFrame, grid: Sequence[Trial] | None = None) -> pd.DataFrame:
     """How many trainings of the grid are in the table, by row and data, and how many seeds are still missing.
 
     Parameters
     ----------
     results : pandas.DataFrame
         What `ablations.read_results` returns.
-    grid : sequence of Cell, optional
+    grid : sequence of Trial, optional
         The grid; the whole one by default.
 
     Returns
     -------
     pandas.DataFrame
-        ``data, group, change, epochs, trainings, done, missing``, in the grid's order.
+        ``data, group, variant, epochs, trainings, done, missing``, in the grid's order.
 
     Notes
     -----
     Used in: 05_ablations.
     """
-    grid = cells() if grid is None else grid
+    grid = trials() if grid is None else grid
     if not grid:
-        raise InputError("The grid has no cells; name at least one change, seed and data.")
+        raise InputError("The grid has no cells; name at least one variant, seed and data.")
     done = {tuple(record) for record in results[KEY].itertuples(index=False)}
     wanted = pd.DataFrame([cell.key for cell in grid])
     wanted["done"] = [tuple(cell.key.values()) in done for cell in grid]
@@ -228,7 +228,7 @@ def describe_missing(progress: pd.DataFrame, most: int = 8) -> str:
         return "Nothing is missing."
     if len(missing) <= most:
         parts = [
-            f"{row.change} on {title_of(row.data)} ({row.missing} of {row.trainings})" for row in missing.itertuples()
+            f"{row.variant} on {title_of(row.data)} ({row.missing} of {row.trainings})" for row in missing.itertuples()
         ]
     else:
         counts = missing.groupby("data", sort=False)["missing"].sum()
@@ -253,10 +253,10 @@ def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core"
     Used in: 05_ablations.
     """
     order = [change.name for change in GRID if change.group == group]
-    table = pd.DataFrame("–", index=pd.Index(order, name="change"), columns=[title_of(name) for name in data])
+    table = pd.DataFrame("–", index=pd.Index(order, name="variant"), columns=[title_of(name) for name in data])
     for row in summary[summary["group"] == group].itertuples():
         deviation = "" if np.isnan(row.deviation) else f" ± {percent(row.deviation)}"
-        table.loc[row.change, title_of(row.data)] = (
+        table.loc[row.variant, title_of(row.data)] = (
             f"{percent(row.mean)}{deviation} ({row.seeds} seed{'' if row.seeds == 1 else 's'})"
         )
     return table
@@ -279,7 +279,7 @@ def describe_floor(summary: pd.DataFrame, data: str) -> str:
     family, share = ALWAYS[data]
     rows = summary[summary["data"] == data]
     low = rows[rows["mean"] <= share + A_HAIR]
-    named = "; ".join(f"{row_name(row.group, row.change)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
+    named = "; ".join(f"{row_name(row.group, row.variant)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
     return (
         f"Always answering {family} would be right on {percent(share)} of the test notes of {title_of(data)}. Rows "
         f"whose mean is no higher: {named}."
@@ -320,25 +320,25 @@ def describe_differences(differences: pd.DataFrame, data: str) -> str:
 
 
 def _listed(rows: pd.DataFrame) -> str:
-    return "; ".join(row_name(row.group, row.change) for row in rows.itertuples()) or "none"
+    return "; ".join(row_name(row.group, row.variant) for row in rows.itertuples()) or "none"
 
 
-def describe_difference(differences: pd.DataFrame, data: str, change: str) -> str:
+def describe_difference(differences: pd.DataFrame, data: str, variant: str) -> str:
     """Say what one change gains or loses, and whether its interval leaves out zero.
 
     Notes
     -----
     Used in: 05_ablations.
     """
-    rows = differences[(differences["data"] == data) & (differences["change"] == change)].dropna(subset="low")
+    rows = differences[(differences["data"] == data) & (differences["variant"] == variant)].dropna(subset="low")
     if rows.empty:
-        return f"{change} on {title_of(data)}: not measured yet, run `make ablations`."
+        return f"{variant} on {title_of(data)}: not measured yet, run `make ablations`."
     row = rows.iloc[0]
     sure = "more than chance among seeds explains"
     if not excludes_zero(row["low"], row["high"]):
         sure = "which chance among seeds alone could explain"
     return (
-        f"{change} on {title_of(data)}: {points(row['difference'])} against the {row['baseline']} after "
+        f"{variant} on {title_of(data)}: {points(row['difference'])} against the {row['baseline']} after "
         f"{row['epochs']} epochs, {sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
     )
 
@@ -376,13 +376,13 @@ def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
     Used in: 05_ablations.
     """
     sides = [differences[differences["data"] == data].dropna(subset="low") for data in (a, b)]
-    both = pd.merge(*sides, on=["change", "epochs"])
+    both = pd.merge(*sides, on=["variant", "epochs"])
     if both.empty:
         return f"No row is measured on both {title_of(a)} and {title_of(b)} yet: run `make ablations`."
     same = both["difference_x"] * both["difference_y"] > 0
     apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
     clear = [excludes_zero(row.low_x, row.high_x) and excludes_zero(row.low_y, row.high_y) for row in both.itertuples()]
-    contradictions = "; ".join(both.loc[apart, "change"]) or "none"
+    contradictions = "; ".join(both.loc[apart, "variant"]) or "none"
     return (
         f"In {same.sum()} of the {len(both)} rows that were trained on both {title_of(a)} and {title_of(b)}, the "
         f"difference from the 2018 network points the same way; in {sum(clear)} of them both "

@@ -20,14 +20,14 @@ from nsynth_helpers.claims.sentences import (
 from nsynth_helpers.training.checkpoints import best_epoch
 
 
-def answer_behaviour(confusions: Mapping[str, pd.DataFrame], judged: Mapping[str, pd.DataFrame]) -> str:
+def answer_behaviour(confusions: Mapping[str, pd.DataFrame], outcomes: Mapping[str, pd.DataFrame]) -> str:
     """Answer the report's first question: what do the pictures tell about the classifiers?
 
     Parameters
     ----------
     confusions : mapping of str to pandas.DataFrame
         Confusion matrices by network, with the published ones.
-    judged : mapping of str to pandas.DataFrame
+    outcomes : mapping of str to pandas.DataFrame
         Judged test notes by network, where they are known.
 
     Returns
@@ -41,7 +41,7 @@ def answer_behaviour(confusions: Mapping[str, pd.DataFrame], judged: Mapping[str
     """
     items = []
     for network, confusion in confusions.items():
-        confidence = f" {describe_confidence(network, judged[network])}" if network in judged else ""
+        confidence = f" {describe_confidence(network, outcomes[network])}" if network in outcomes else ""
         items.append(f"- {describe_families(network, confusion)}{confidence}")
     return "\n".join(items)
 

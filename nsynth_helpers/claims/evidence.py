@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.analysis.comparisons import judge_run
-from nsynth_helpers.analysis.outcomes import agreement, judge
+from nsynth_helpers.analysis.comparisons import run_outcomes
+from nsynth_helpers.analysis.outcomes import agreement, make_outcomes
 from nsynth_helpers.analysis.statistics import (
     Interval,
     clustered_difference,
@@ -288,7 +288,7 @@ class Evidence:
     ablations : pandas.DataFrame
         What `ablations.read_results` returns, with as many rows as there are yet.
     data : str
-        The data whose test notes our networks were judged on.
+        The data whose test notes our networks were outcomes on.
     networks : mapping of str to NetworkEvidence
         By the names of `comparisons.NETWORK_NAMES`, as far as they are trained.
     train_instruments : frozenset of str
@@ -345,8 +345,8 @@ def gather_evidence(
 
 def _judge_network(run: Run, splits: Mapping[str, NSynthSplit], settings: Settings) -> NetworkEvidence:
     backwards = predict(run.load_network(), run.config.frames(splits["test"], reverse=True), settings.device)
-    judged = {
-        name: judge_run(run, splits, settings, split, checkpoint)
+    outcomes = {
+        name: run_outcomes(run, splits, settings, split, checkpoint)
         for name, split, checkpoint in (
             ("test", "test", "last"),
             ("test_best", "test", "best"),
@@ -354,7 +354,7 @@ def _judge_network(run: Run, splits: Mapping[str, NSynthSplit], settings: Settin
             ("valid_best", "valid", "best"),
         )
     }
-    return NetworkEvidence(run.record["data"]["name"], run.history, test_reversed=judge(backwards), **judged)
+    return NetworkEvidence(run.record["data"]["name"], run.history, test_reversed=make_outcomes(backwards), **outcomes)
 
 
 def compare_shares(
@@ -372,7 +372,7 @@ def compare_shares(
 
 
 def compare_on_same_notes(what: str, a: pd.DataFrame, b: pd.DataFrame, wanted: Wanted) -> Finding:
-    """Accuracy of a minus that of b on the same judged notes, whole instruments resampled.
+    """Accuracy of a minus that of b on the same outcomes notes, whole instruments resampled.
 
     Notes
     -----
@@ -383,6 +383,6 @@ def compare_on_same_notes(what: str, a: pd.DataFrame, b: pd.DataFrame, wanted: W
     return Finding(what, interval, detectable_from_interval(interval), wanted)
 
 
-def note_losses(judged: pd.DataFrame) -> np.ndarray:
-    """The cross-entropy of each judged note, in nats; a probability of 0 counts as the smallest float32."""
-    return -np.log(judged["true_probability"].clip(lower=np.finfo(np.float32).tiny).to_numpy())
+def note_losses(outcomes: pd.DataFrame) -> np.ndarray:
+    """The cross-entropy of each outcomes note, in nats; a probability of 0 counts as the smallest float32."""
+    return -np.log(outcomes["true_probability"].clip(lower=np.finfo(np.float32).tiny).to_numpy())

@@ -160,22 +160,22 @@ def describe_mixed_pair(network: str, confusion: pd.DataFrame, a: str, b: str) -
     return f"The {network} takes {a} and {b} for each other in {each_other:,} of its {wrong:,} errors on the two"
 
 
-def describe_confidence(network: str, judged: pd.DataFrame) -> str:
+def describe_confidence(network: str, outcomes: pd.DataFrame) -> str:
     """Say how sure a network is when it is right, and when it is wrong.
 
     Parameters
     ----------
     network : str
         Its name.
-    judged : pandas.DataFrame
-        What `analysis.judge` returns.
+    outcomes : pandas.DataFrame
+        What `analysis.make_outcomes` returns.
 
     Notes
     -----
     Used in: 04_result_analysis.
     """
-    right, wrong = (judged.loc[judged["correct"] == state, "probability"].median() for state in (True, False))
-    mean, accuracy = judged["probability"].mean(), judged["correct"].mean()
+    right, wrong = (outcomes.loc[outcomes["correct"] == state, "probability"].median() for state in (True, False))
+    mean, accuracy = outcomes["probability"].mean(), outcomes["correct"].mean()
     tendency = "about as sure as right"
     if abs(mean - accuracy) > ABOUT_AS_SURE:
         tendency = "more sure than right" if mean > accuracy else "less sure than right"

@@ -181,7 +181,7 @@ def _own_overfitting(evidence: Evidence, name: str) -> Measurement | None:
     if not evidence.has(name):
         return None
     network = evidence.networks[name]
-    last, best = (judged.sort_values("note_str") for judged in (network.valid, network.valid_best))
+    last, best = (outcomes.sort_values("note_str") for outcomes in (network.valid, network.valid_best))
     if last["instrument"].nunique() < FEWEST_VALUES:
         return None
     interval = clustered_t_interval(note_losses(last) - note_losses(best), last["instrument"])

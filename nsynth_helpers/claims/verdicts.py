@@ -200,8 +200,8 @@ def judge_claim(claim: str, evidence: Evidence) -> list[Verdict]:
     -----
     Used in: 05_ablations.
     """
-    (judge,) = [judge for words, judge in CLAIMS.items() if words in claim]
-    return judge(claim, evidence)
+    (make_outcomes,) = [judge for words, judge in CLAIMS.items() if words in claim]
+    return make_outcomes(claim, evidence)
 
 
 def not_significant(claim: str, evidence: Evidence) -> list[Verdict]:

@@ -58,9 +58,9 @@ def plot_accuracies(
         return fig, _say(ax, NOTHING)
     for row in rows.itertuples():
         seeds = results[
-            (results["data"] == data) & (results["change"] == row.change) & (results["epochs"] == row.epochs)
+            (results["data"] == data) & (results["variant"] == row.variant) & (results["epochs"] == row.epochs)
         ]["test_accuracy"]
-        colour, marker = LOOKS[baseline_of(row.change)]
+        colour, marker = LOOKS[baseline_of(row.variant)]
         ax.plot(seeds, np.full(len(seeds), row.place), ".", color="0.55", markersize=5, zorder=2)
         ax.errorbar(
             row.mean, row.place, xerr=np.nan_to_num(row.deviation), fmt=marker, color=colour, markersize=6, capsize=3
@@ -76,7 +76,7 @@ def _rows_of(summary: pd.DataFrame, data: str) -> pd.DataFrame:
     """The rows of one data set with their places from top to bottom, those of one baseline together."""
     rows = summary[summary["data"] == data]
     if "baseline" not in rows:
-        rows = rows.assign(baseline=rows["change"].map(baseline_of))
+        rows = rows.assign(baseline=rows["variant"].map(baseline_of))
     blocks = [rows["epochs"].rank(ascending=False), rows["baseline"] != "2018 LSTM"]
     order = pd.concat(blocks, axis=1).apply(tuple, axis=1).sort_values(kind="stable").index if len(rows) else rows.index
     rows = rows.loc[order].reset_index(drop=True)
@@ -87,7 +87,7 @@ def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> None:
     """A dashed line at each 2018 network, over the rows with its data and epochs; a thin one between such blocks."""
     for (_, baseline), block in rows.groupby(["epochs", "baseline"], sort=False):
         low, high = block["place"].min() - 0.45, block["place"].max() + 0.45
-        mean = block.loc[block["change"] == baseline, "mean"]
+        mean = block.loc[block["variant"] == baseline, "mean"]
         if len(mean):
             ax.plot([mean.iloc[0]] * 2, [low, high], linestyle="--", linewidth=1.2, color=LOOKS[baseline][0], zorder=1)
         if low > 0:
@@ -95,8 +95,8 @@ def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _name_rows(ax: Axes, rows: pd.DataFrame) -> None:
-    """Name each row by its group and change, with its epochs; no lines across, for the eye has the dashed ones."""
-    names = [f"{row_name(row.group, row.change)}, {row.epochs} epochs" for row in rows.itertuples()]
+    """Name each row by its group and variant, with its epochs; no lines across, for the eye has the dashed ones."""
+    names = [f"{row_name(row.group, row.variant)}, {row.epochs} epochs" for row in rows.itertuples()]
     ax.set_yticks(rows["place"], names, fontsize=SMALL)
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.grid(axis="y", visible=False)
@@ -194,7 +194,7 @@ def plot_core(summary: pd.DataFrame, data: Sequence[str], ax=None) -> tuple[Figu
             colour, marker = LOOKS[row.baseline]
             ax.errorbar(row.mean, row.place, xerr=np.nan_to_num(row.deviation), fmt=marker, color=colour, capsize=3)
         _draw_baselines(ax, rows)
-        ax.set_yticks(rows["place"], rows["change"], fontsize=SMALL)
+        ax.set_yticks(rows["place"], rows["variant"], fontsize=SMALL)
         ax.set_ylim(-0.7, len(rows) - 0.3)
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

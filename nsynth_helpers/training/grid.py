@@ -1,4 +1,4 @@
-"""The grid of ablations: one change at a time from the 2018 configuration, several seeds, resumable."""
+"""The grid of ablations: one variant at a time from the 2018 configuration, several seeds, resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from nsynth_helpers.analysis.outcomes import judge
+from nsynth_helpers.analysis.outcomes import make_outcomes
 from nsynth_helpers.data.cache import NSynthSplit, load_splits
 from nsynth_helpers.data.metadata import seen_in
 from nsynth_helpers.models import count_parameters
@@ -36,7 +36,7 @@ def title_of(data: str) -> str:
 
 
 @dataclass(frozen=True)
-class Change:
+class Variant:
     """One row of the grid.
 
     Attributes
@@ -69,41 +69,41 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One training of the grid: a row, the data and a seed."""
 
-    change: Change
+    variant: Variant
     data: str
     seed: int
 
     @property
     def key(self) -> dict:
-        """What tells this cell from every other in ``ablations.csv``."""
+        """What tells this trial from every other in ``ablations.csv``."""
         return {
             "data": self.data,
-            "group": self.change.group,
-            "change": self.change.name,
-            "epochs": self.change.epochs,
+            "group": self.variant.group,
+            "variant": self.variant.name,
+            "epochs": self.variant.epochs,
             "seed": self.seed,
         }
 
     @property
     def cost(self) -> float:
         """How long the training takes, roughly, in trainings of the 2018 LSTM."""
-        config, arguments = self.change.config(self.seed), self.change.network_arguments
+        config, arguments = self.variant.config(self.seed), self.variant.network_arguments
         layers = arguments.get("num_layers", 3) / 3
-        directions = 2.3 if self.change.network == "blstm" else 1.0
+        directions = 2.3 if self.variant.network == "blstm" else 1.0
         steps = config.seconds * 160 / config.step_size
-        return layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.change.epochs / CORE_EPOCHS
+        return layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.variant.epochs / CORE_EPOCHS
 
 
-def _core(name: str, network: str = "lstm", **options) -> Change:
-    return Change("core", name, network, epochs=CORE_EPOCHS, data=(MINI_DATA, REAL_DATA), **options)
+def _core(name: str, network: str = "lstm", **options) -> Variant:
+    return Variant("core", name, network, epochs=CORE_EPOCHS, data=(MINI_DATA, REAL_DATA), **options)
 
 
 SGD = {"optimizer": "sgd", "momentum": 0.8}
 # In the order of their importance: the report's own claims first.
-GRID: tuple[Change, ...] = (
+GRID: tuple[Variant, ...] = (
     _core("2018 LSTM"),
     _core("LSTM, 2 layers", network_arguments={"num_layers": 2}),
     _core("LSTM, SGD", changes=SGD),
@@ -111,57 +111,57 @@ GRID: tuple[Change, ...] = (
     _core("BLSTM, final state", "blstm", network_arguments={"readout": "final"}),
     _core("BLSTM, 2 layers", "blstm", network_arguments={"num_layers": 2}),
     _core("BLSTM, SGD", "blstm", changes=SGD),
-    Change("baseline", "2018 LSTM"),
-    Change("cell", "plain RNN", "rnn"),
-    Change("activation", "tanh", network_arguments={"tanh": True}),
-    Change("layers", "1 layer", network_arguments={"num_layers": 1}),
-    Change("layers", "4 layers", network_arguments={"num_layers": 4}),
-    Change("weight decay", "1e-4", changes={"weight_decay": 1e-4}),
-    Change("weight decay", "1e-3", changes={"weight_decay": 1e-3}),
-    Change("batch", "16", changes={"batch_size": 16}),
-    Change("batch", "64", changes={"batch_size": 64}),
-    Change("batch", "128", changes={"batch_size": 128}),
-    Change("batch", "256", changes={"batch_size": 256}),
-    Change("seconds", "0.25 s", changes={"seconds": 0.25}),
-    Change("seconds", "0.5 s", changes={"seconds": 0.5}),
-    Change("seconds", "2 s", changes={"seconds": 2.0}),
-    Change("seconds", "4 s", changes={"seconds": 4.0}),
-    Change("shuffle", "not shuffled", changes={"shuffle": False}),
-    Change("readout", "mean over steps", network_arguments={"readout": "mean"}),
-    Change("readout", "maximum over steps", network_arguments={"readout": "max"}),
-    Change("level", "each note to peak 1", changes={"normalise_level": True}),
-    Change("cell", "GRU", "gru"),
-    Change("step", "80 samples", changes={"step_size": 80}),
-    Change("step", "320 samples", changes={"step_size": 320}),
-    Change("optimizer", "AdamW", changes={"optimizer": "adamw", "weight_decay": 1e-2}),
-    Change("dropout", "0.3", network_arguments={"dropout": 0.3}),
+    Variant("baseline", "2018 LSTM"),
+    Variant("cell", "plain RNN", "rnn"),
+    Variant("activation", "tanh", network_arguments={"tanh": True}),
+    Variant("layers", "1 layer", network_arguments={"num_layers": 1}),
+    Variant("layers", "4 layers", network_arguments={"num_layers": 4}),
+    Variant("weight decay", "1e-4", changes={"weight_decay": 1e-4}),
+    Variant("weight decay", "1e-3", changes={"weight_decay": 1e-3}),
+    Variant("batch", "16", changes={"batch_size": 16}),
+    Variant("batch", "64", changes={"batch_size": 64}),
+    Variant("batch", "128", changes={"batch_size": 128}),
+    Variant("batch", "256", changes={"batch_size": 256}),
+    Variant("seconds", "0.25 s", changes={"seconds": 0.25}),
+    Variant("seconds", "0.5 s", changes={"seconds": 0.5}),
+    Variant("seconds", "2 s", changes={"seconds": 2.0}),
+    Variant("seconds", "4 s", changes={"seconds": 4.0}),
+    Variant("shuffle", "not shuffled", changes={"shuffle": False}),
+    Variant("readout", "mean over steps", network_arguments={"readout": "mean"}),
+    Variant("readout", "maximum over steps", network_arguments={"readout": "max"}),
+    Variant("level", "each note to peak 1", changes={"normalise_level": True}),
+    Variant("cell", "GRU", "gru"),
+    Variant("step", "80 samples", changes={"step_size": 80}),
+    Variant("step", "320 samples", changes={"step_size": 320}),
+    Variant("optimizer", "AdamW", changes={"optimizer": "adamw", "weight_decay": 1e-2}),
+    Variant("dropout", "0.3", network_arguments={"dropout": 0.3}),
 )
 
 
 # The columns that tell one training from every other.
-KEY = [*Cell(GRID[0], MINI_DATA, 0).key]
+KEY = [*Trial(GRID[0], MINI_DATA, 0).key]
 
 
-def cells(grid: tuple[Change, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Cell]:
+def trials(grid: tuple[Variant, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Trial]:
     """Every training of a grid, most important first: all seeds of a row before the next row."""
-    return [Cell(change, name, seed) for change in grid for name in change.data if name in data for seed in seeds]
+    return [Trial(variant, name, seed) for variant in grid for name in variant.data if name in data for seed in seeds]
 
 
 def run_grid(
-    grid: list[Cell], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
+    grid: list[Trial], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
 ) -> pd.DataFrame:
     """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
 
     Parameters
     ----------
-    grid : list of Cell
+    grid : list of Trial
         What to train, in this order.
     results : pathlib.Path
         The csv file; ``<name>.environment.json`` beside it tells the machine that filled it last.
     settings : Settings
         Cache and runs folders; an interrupted training resumes from there. One grid at a time works in a runs folder.
     real_folder : pathlib.Path, optional
-        Real NSynth notes; cells that need them are left for later without it.
+        Real NSynth notes; trials that need them are left for later without it.
     jobs : int
         Trainings side by side; the cores are divided among them.
 
@@ -174,22 +174,22 @@ def run_grid(
     -----
     Used in: 05_ablations.
     """
-    grid = [cell for cell in grid if cell.data == MINI_DATA or real_folder is not None]
+    grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
     if _todo(grid, results):
-        # Two grids that train the same cell in the same folder would delete each other's runs.
+        # Two grids that train the same trial in the same folder would delete each other's runs.
         with file_lock(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
             if todo := _todo(grid, results):
                 _fill(results, todo, settings, real_folder, jobs)
     return read_results(results)
 
 
-def _todo(grid: list[Cell], results: Path) -> list[Cell]:
+def _todo(grid: list[Trial], results: Path) -> list[Trial]:
     done = read_results(results)[KEY].to_dict("records")
-    return [cell for cell in grid if cell.key not in done]
+    return [trial for trial in grid if trial.key not in done]
 
 
-def _fill(results: Path, todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int) -> None:
-    """Train cells; each adds its row to the table as it ends."""
+def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int) -> None:
+    """Train trials; each adds its row to the table as it ends."""
     environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
     write_json(environment_file(results), environment)
     # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
@@ -197,13 +197,13 @@ def _fill(results: Path, todo: list[Cell], settings: Settings, real_folder: Path
     with tqdm(
         total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown, disable=progress_is_off()
     ) as progress:
-        for cell, (row, folder) in _trained(todo, settings, real_folder, jobs):
+        for trial, (row, folder) in _trained(todo, settings, real_folder, jobs):
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows))
             # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
             shutil.rmtree(folder)
-            progress.update(_shown_cost(cell))
-            progress.set_postfix_str(f"{cell.change.name}, {cell.data}: {100 * row['test_accuracy']:.1f} %")
+            progress.update(_shown_cost(trial))
+            progress.set_postfix_str(f"{trial.variant.name}, {trial.data}: {100 * row['test_accuracy']:.1f} %")
 
 
 def environment_file(results: Path) -> Path:
@@ -215,9 +215,9 @@ def _threads_each(jobs: int) -> int:
     return max(1, torch.get_num_threads() // jobs)
 
 
-def _shown_cost(cell: Cell) -> int:
+def _shown_cost(trial: Trial) -> int:
     """Whole numbers add up to the bar's total exactly."""
-    return max(1, round(1000 * cell.cost))
+    return max(1, round(1000 * trial.cost))
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -226,7 +226,7 @@ def read_results(path: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``data, group, change, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
+        ``data, group, variant, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
         ``unseen_accuracy``, ``best_test_accuracy`` and ``train_accuracy`` (fractions of the notes), ``test_notes``,
         ``train_notes``, ``train_loss``, ``parameters`` and ``seconds`` of training. Without a file, the first five
         columns alone.
@@ -238,25 +238,26 @@ def read_results(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=KEY)
     # A table whose changes are all numbers, such as batch sizes, would be read as numbers otherwise.
-    return pd.read_csv(path, dtype={"data": str, "group": str, "change": str})
+    table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str, "change": str})
+    return table.rename(columns={"change": "variant"})  # the name of the column until 2026
 
 
 def _trained(
-    todo: list[Cell], settings: Settings, real_folder: Path | None, jobs: int
-) -> Iterator[tuple[Cell, tuple[dict, Path]]]:
-    """Train cells and hand over what `train_cell` returns of each as it comes."""
+    todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int
+) -> Iterator[tuple[Trial, tuple[dict, Path]]]:
+    """Train trials and hand over what `train_trial` returns of each as it comes."""
     if jobs == 1:
-        for cell in todo:
-            yield cell, train_cell(cell, settings, real_folder)
+        for trial in todo:
+            yield trial, train_trial(trial, settings, real_folder)
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(_threads_each(jobs),)) as pool:
-        futures = {pool.submit(train_cell, cell, settings, real_folder): cell for cell in todo}
+        futures = {pool.submit(train_trial, trial, settings, real_folder): trial for trial in todo}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
-            # After a failed cell, the hours of cells that still wait would bring no rows.
+            # After a failed trial, the hours of trials that still wait would bring no rows.
             pool.shutdown(cancel_futures=True)
 
 
@@ -273,25 +274,25 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def train_cell(cell: Cell, settings: Settings, real_folder: Path | None = None) -> tuple[dict, Path]:
-    """Train one cell, or go on with it; return its row and the folder of its run, to delete once the row is kept."""
-    config = cell.change.config(cell.seed)
-    data = "mini" if cell.data == MINI_DATA else str(real_folder)
+def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = None) -> tuple[dict, Path]:
+    """Train one trial, or go on with it; return its row and the folder of its run, to delete once the row is kept."""
+    config = trial.variant.config(trial.seed)
+    data = "mini" if trial.data == MINI_DATA else str(real_folder)
     settings = replace(settings, data=data, seconds=config.seconds)
     splits = load_splits(settings)
     folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
-    return cell.key | _scores(fit(config, splits, settings, folder), splits), folder
+    return trial.key | _scores(fit(config, splits, settings, folder), splits), folder
 
 
 def _scores(run: Run, splits: dict[str, NSynthSplit]) -> dict:
-    judged = judge(run.predictions("test"))
-    seen = seen_in(judged["instrument"], splits["train"].notes)
+    outcomes = make_outcomes(run.predictions("test"))
+    seen = seen_in(outcomes["instrument"], splits["train"].notes)
     last, history = run.metrics["last"], run.history.iloc[-1]
     return {
         "test_accuracy": last["test"]["accuracy"],
         "test_notes": last["test"]["notes"],
-        "seen_accuracy": judged.loc[seen, "correct"].mean(),
-        "unseen_accuracy": judged.loc[~seen, "correct"].mean(),
+        "seen_accuracy": outcomes.loc[seen, "correct"].mean(),
+        "unseen_accuracy": outcomes.loc[~seen, "correct"].mean(),
         "valid_accuracy": last["valid"]["accuracy"],
         "best_test_accuracy": run.metrics["best"]["test"]["accuracy"],
         "train_accuracy": history["train_accuracy"],

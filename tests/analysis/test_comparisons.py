@@ -9,7 +9,7 @@ import torch
 
 from conftest import cached_split
 from nsynth_helpers.analysis import comparisons
-from nsynth_helpers.analysis.outcomes import LOGITS, confusion_changes, judge
+from nsynth_helpers.analysis.outcomes import LOGITS, confusion_changes, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES
@@ -65,7 +65,7 @@ def make_run(path: Path, splits, network: str = "lstm", **arguments) -> Run:
 
 def test_kept_predictions_are_taken_when_they_are_of_the_notes_at_hand(tmp_path, splits, settings):
     run = make_run(tmp_path / "run", splits, **SMALL)
-    assert comparisons.judge_run(run, splits, settings)["correct"].sum() == len(NAMES) - 4
+    assert comparisons.run_outcomes(run, splits, settings)["correct"].sum() == len(NAMES) - 4
 
 
 @pytest.mark.parametrize("other", ["data", "notes"])
@@ -75,9 +75,9 @@ def test_the_network_answers_when_they_are_not(tmp_path, splits, settings, other
         splits["train"] = NSynthSplit("train", splits["train"].notes, splits["train"].waveforms, digest="other")
     else:
         splits["test"] = make_split("test", NAMES[::-1])
-    judged = comparisons.judge_run(run, splits, settings)
-    assert judged["note_str"].tolist() == splits["test"].notes["note_str"].tolist()
-    assert judged[LOGITS].abs().to_numpy().max() < 2.9, "the logits of the untrained network, not the kept ones"
+    outcomes = comparisons.run_outcomes(run, splits, settings)
+    assert outcomes["note_str"].tolist() == splits["test"].notes["note_str"].tolist()
+    assert outcomes[LOGITS].abs().to_numpy().max() < 2.9, "the logits of the untrained network, not the kept ones"
 
 
 def test_runs_table_tells_committed_runs(tmp_path, splits, settings):
@@ -107,14 +107,14 @@ def test_hyperparameters_stand_beside_those_of_2018(tmp_path, splits):
 
 
 def test_results_table_holds_both_intervals():
-    table = comparisons.results_table({"a": judge(predictions(wrong=4)), "b": judge(predictions())})
+    table = comparisons.results_table({"a": make_outcomes(predictions(wrong=4)), "b": make_outcomes(predictions())})
     assert table.loc["a", ["notes", "correct"]].tolist() == [20, 16] and table.loc["a", "accuracy"] == 0.8
     assert table.loc["a", "low"] < table.loc["a", "clustered_low"] <= 0.8 <= table.loc["a", "clustered_high"]
     assert table.loc["b", ["accuracy", "macro_f1", "balanced_accuracy"]].tolist() == [1, 1, 1]
 
 
 def test_published_results_begin_with_the_recomputed_lstm():
-    recomputed = judge(Run(PROJECT_ROOT / "results" / "lstm-2018").predictions("test"))
+    recomputed = make_outcomes(Run(PROJECT_ROOT / "results" / "lstm-2018").predictions("test"))
     table = comparisons.published_results(recomputed)
     assert table.loc["2018 LSTM", "correct"] == table.loc["2018 LSTM, recomputed", "correct"] == 2656
     assert table["accuracy"].round(5).tolist() == [0.64844, 0.64844, 0.63696, 0.45752, 0.52515]
@@ -127,7 +127,7 @@ def test_networks_table(tmp_path, splits):
         "LSTM": make_run(tmp_path / "a", splits),
         "convolutional": make_run(tmp_path / "b", splits, "convolutional"),
     }
-    table = comparisons.networks_table(runs, {name: judge(predictions(wrong=10)) for name in runs})
+    table = comparisons.networks_table(runs, {name: make_outcomes(predictions(wrong=10)) for name in runs})
     assert table.loc["LSTM", "parameters"] == count_parameters(runs["LSTM"].config.build_network())
     assert table.loc["LSTM", ["seconds_per_epoch", "training_seconds", "test_seconds"]].tolist() == [3, 14, 0.5]
     assert table.loc["LSTM", "hours_2018"] == pytest.approx(13 + 53 / 60)
@@ -136,9 +136,9 @@ def test_networks_table(tmp_path, splits):
 
 
 def test_calibration_is_fitted_on_valid_and_judged_on_test():
-    shouting = judge(predictions(loudness=12.0, wrong=10))
+    shouting = make_outcomes(predictions(loudness=12.0, wrong=10))
     table = comparisons.calibration_table(
-        {"half right": (shouting, shouting), "right": (judge(predictions()), shouting)}
+        {"half right": (shouting, shouting), "right": (make_outcomes(predictions()), shouting)}
     )
     half, right = table.loc["half right"], table.loc["right"]
     assert half["temperature"] > 2 and half["calibration_error_after"] < 0.05 < half["calibration_error_before"]
@@ -147,8 +147,8 @@ def test_calibration_is_fitted_on_valid_and_judged_on_test():
 
 
 def test_reliability_pair_keeps_the_answers():
-    judged = judge(predictions(loudness=6.0, wrong=10))
-    before, after = comparisons.reliability_pair(judged, 4.0).values()
+    outcomes = make_outcomes(predictions(loudness=6.0, wrong=10))
+    before, after = comparisons.reliability_pair(outcomes, 4.0).values()
     assert before["notes"].sum() == after["notes"].sum() == len(NAMES)
     assert after["probability"].mean() < before["probability"].mean()
 
@@ -157,21 +157,21 @@ def test_the_surest_note_by_logit_need_not_be_the_surest_by_probability():
     table = predictions()[:2]
     table.loc[0, ["logit_bass", "logit_brass"]] = [9.0, 8.0]
     table.loc[1, "logit_bass"] = 5.0
-    picks = comparisons.logit_and_probability_picks(judge(table)).loc["bass"]
+    picks = comparisons.logit_and_probability_picks(make_outcomes(table)).loc["bass"]
     assert (picks["by_logit"], picks["logit"]) == (NAMES[0], 9.0)
     assert picks["by_probability"] == NAMES[1] and not picks["same"]
     table.loc[0, "logit_brass"] = 0.0
     table.loc[2] = ["bass_acoustic_002-060-100", "bass", *[0.0] * 9, 99.0]
-    assert comparisons.logit_and_probability_picks(judge(table)).loc["bass", "same"]
+    assert comparisons.logit_and_probability_picks(make_outcomes(table)).loc["bass", "same"]
 
 
 def test_majority_is_counted_in_train_and_tried_on_test():
     train = pd.DataFrame({"family": ["synth_lead"] * 9 + ["reed"] * 3 + ["bass"] * 2})
-    assert comparisons.majority_accuracy(train, judge(predictions())) == ("reed", 0.1)
+    assert comparisons.majority_accuracy(train, make_outcomes(predictions())) == ("reed", 0.1)
 
 
 def test_chosen_changes_are_the_same_pairs_for_each_network():
-    forward, backward = judge(predictions()), judge(predictions(wrong=4))
+    forward, backward = make_outcomes(predictions()), make_outcomes(predictions(wrong=4))
     changes = {"a": confusion_changes(forward, backward), "b": confusion_changes(forward, forward)}
     chosen = comparisons.choose_changes(changes, most=2)
     pairs = [list(zip(table["actual"], table["predicted"], strict=True)) for table in chosen.values()]

@@ -48,8 +48,8 @@ def random_predictions(count=4096, seed=0, skill=1.5) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def judged():
-    return analysis.judge(random_predictions())
+def outcomes():
+    return analysis.make_outcomes(random_predictions())
 
 
 FOUR = [
@@ -61,14 +61,14 @@ FOUR = [
 
 
 def test_judge_by_hand():
-    judged = analysis.judge(predictions_of(FOUR))
-    assert judged["predicted"].tolist() == ["bass", "keyboard", "bass", "vocal"]
-    assert judged["correct"].tolist() == [True, False, False, True]
-    assert judged["margin"].tolist() == [0, 3, 0.5, 0]
-    assert judged["probability"][1] == pytest.approx(np.exp(4) / (np.exp(4) + np.exp(1) + 8))
-    assert judged["true_probability"][1] == pytest.approx(np.exp(1) / (np.exp(4) + np.exp(1) + 8))
-    assert judged["label"].tolist() == [0, 0, 9, 9]
-    assert judged.loc[2, ["source", "instrument", "pitch", "velocity"]].tolist() == [
+    outcomes = analysis.make_outcomes(predictions_of(FOUR))
+    assert outcomes["predicted"].tolist() == ["bass", "keyboard", "bass", "vocal"]
+    assert outcomes["correct"].tolist() == [True, False, False, True]
+    assert outcomes["margin"].tolist() == [0, 3, 0.5, 0]
+    assert outcomes["probability"][1] == pytest.approx(np.exp(4) / (np.exp(4) + np.exp(1) + 8))
+    assert outcomes["true_probability"][1] == pytest.approx(np.exp(1) / (np.exp(4) + np.exp(1) + 8))
+    assert outcomes["label"].tolist() == [0, 0, 9, 9]
+    assert outcomes.loc[2, ["source", "instrument", "pitch", "velocity"]].tolist() == [
         "synthetic",
         "vocal_synthetic_003",
         60,
@@ -78,7 +78,7 @@ def test_judge_by_hand():
 
 def test_judge_keeps_the_index_and_takes_a_part_of_a_larger_table():
     table = pd.concat([predictions_of(FOUR), predictions_of(FOUR).assign(checkpoint="best")])
-    best = analysis.judge(table[table["checkpoint"] == "best"].iloc[::-1])
+    best = analysis.make_outcomes(table[table["checkpoint"] == "best"].iloc[::-1])
     assert best.index.tolist() == [3, 2, 1, 0]
     assert best["pitch"].tolist() == [61, 60, 31, 30]
 
@@ -96,18 +96,18 @@ def test_judge_keeps_the_index_and_takes_a_part_of_a_larger_table():
 )
 def test_judge_refuses_what_it_cannot_judge(change, sentence):
     with pytest.raises(InputError, match=sentence):
-        analysis.judge(change(predictions_of(FOUR)))
+        analysis.make_outcomes(change(predictions_of(FOUR)))
 
 
 def test_judge_refuses_the_dropped_family():
     with pytest.raises(InputError, match="synth_lead_synthetic_001-030-050"):
-        analysis.judge(
+        analysis.make_outcomes(
             predictions_of(FOUR[:1]).assign(note_str="synth_lead_synthetic_001-030-050", family="synth_lead")
         )
 
 
 def test_confusion_matrix_has_all_families_with_actual_ones_in_rows():
-    confusion = analysis.confusion_matrix(analysis.judge(predictions_of(FOUR)))
+    confusion = analysis.confusion_matrix(analysis.make_outcomes(predictions_of(FOUR)))
     assert confusion.shape == (10, 10)
     assert confusion.loc["bass", "keyboard"] == 1
     assert confusion.loc["vocal", "bass"] == 1
@@ -133,16 +133,16 @@ def test_published_matrices_give_the_published_accuracies(report):
         )
 
 
-def test_scores_agree_with_scikit_learn(judged):
-    summary = analysis.summary_scores(judged)
-    truth, predicted = judged["family"], judged["predicted"]
+def test_scores_agree_with_scikit_learn(outcomes):
+    summary = analysis.summary_scores(outcomes)
+    truth, predicted = outcomes["family"], outcomes["predicted"]
     assert summary.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert summary.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
-    assert summary.accuracy == judged["correct"].mean()
-    gap = expected_calibration_error(judged["probability"], judged["correct"])
+    assert summary.accuracy == outcomes["correct"].mean()
+    gap = expected_calibration_error(outcomes["probability"], outcomes["correct"])
     assert asdict(summary)["expected_calibration_error"] == gap
-    scores = analysis.family_scores(judged)
-    reed = judged[judged["family"] == "reed"]["correct"]
+    scores = analysis.family_scores(outcomes)
+    reed = outcomes[outcomes["family"] == "reed"]["correct"]
     interval = statistics.wilson_interval(reed.sum(), len(reed))
     assert scores.loc["reed", ["recall", "recall_low", "recall_high"]].tolist() == pytest.approx(
         [reed.mean(), interval.low, interval.high]
@@ -150,21 +150,21 @@ def test_scores_agree_with_scikit_learn(judged):
 
 
 def test_scores_without_notes_or_predictions_are_undefined_and_not_averaged():
-    judged = analysis.judge(predictions_of(FOUR))
-    scores = analysis.family_scores(judged)
+    outcomes = analysis.make_outcomes(predictions_of(FOUR))
+    scores = analysis.family_scores(outcomes)
     assert scores.loc["brass", ["precision", "recall", "f1"]].isna().all()
     assert scores.loc["keyboard", "precision"] == 0
     assert scores.loc["bass", ["precision", "recall", "f1"]].tolist() == [0.5, 0.5, 0.5]
     assert scores.loc["vocal", "f1"] == pytest.approx(2 / 3)
-    assert analysis.summary_scores(judged).macro_f1 == pytest.approx((0.5 + 2 / 3) / 2)
+    assert analysis.summary_scores(outcomes).macro_f1 == pytest.approx((0.5 + 2 / 3) / 2)
 
 
-def test_accuracy_intervals_name_their_units(judged):
-    table = analysis.accuracy_intervals(judged, draws=500).set_index("resampled")
-    assert table.loc["notes", "units"] == len(judged)
-    assert table.loc["instruments", "units"] == judged["instrument"].nunique()
-    assert (table["accuracy"] == judged["correct"].mean()).all()
-    clustered = statistics.clustered_bootstrap(judged["correct"], judged["instrument"], draws=500)
+def test_accuracy_intervals_name_their_units(outcomes):
+    table = analysis.accuracy_intervals(outcomes, draws=500).set_index("resampled")
+    assert table.loc["notes", "units"] == len(outcomes)
+    assert table.loc["instruments", "units"] == outcomes["instrument"].nunique()
+    assert (table["accuracy"] == outcomes["correct"].mean()).all()
+    clustered = statistics.clustered_bootstrap(outcomes["correct"], outcomes["instrument"], draws=500)
     assert table.loc["instruments", ["low", "high"]].tolist() == [clustered.low, clustered.high]
 
 
@@ -177,39 +177,41 @@ def test_extremes_and_margins_by_hand_with_ties_to_the_first_name():
         ("reed_acoustic_001-063-050", {"bass": 9}),
         ("bass_acoustic_001-063-050", {"bass": 9}),
     ]
-    judged = analysis.judge(predictions_of(rows))
-    sure = analysis.extremes(judged)[["family", "extreme", "note_str"]].to_numpy().tolist()
+    outcomes = analysis.make_outcomes(predictions_of(rows))
+    sure = analysis.extremes(outcomes)[["family", "extreme", "note_str"]].to_numpy().tolist()
     assert sure == [
         ["bass", "highest probability", "bass_acoustic_001-063-050"],
         ["bass", "lowest probability", "bass_acoustic_001-063-050"],
         ["reed", "highest probability", "reed_acoustic_001-059-050"],
         ["reed", "lowest probability", "reed_acoustic_001-061-050"],
     ]
-    wrong = analysis.nearest_and_farthest(judged)
+    wrong = analysis.nearest_and_farthest(outcomes)
     assert wrong[["extreme", "note_str", "margin"]].to_numpy().tolist() == [
         ["nearest", "reed_acoustic_001-062-050", 0.5],
         ["farthest", "reed_acoustic_001-063-050", 9.0],
     ]
-    pd.testing.assert_frame_equal(analysis.extremes(judged.sample(frac=1, random_state=1)), analysis.extremes(judged))
+    pd.testing.assert_frame_equal(
+        analysis.extremes(outcomes.sample(frac=1, random_state=1)), analysis.extremes(outcomes)
+    )
 
 
 def test_no_misclassified_notes_leave_an_empty_table_with_its_columns():
-    wrong = analysis.nearest_and_farthest(analysis.judge(predictions_of(FOUR[:1])))
+    wrong = analysis.nearest_and_farthest(analysis.make_outcomes(predictions_of(FOUR[:1])))
     assert wrong.empty
     assert {"extreme", "note_str", "margin"} <= set(wrong.columns)
 
 
 def test_accuracy_by_source_pitch_band_and_seen():
-    judged = analysis.judge(predictions_of(FOUR))
-    by_source = analysis.accuracy_by(judged, "source")
+    outcomes = analysis.make_outcomes(predictions_of(FOUR))
+    by_source = analysis.accuracy_by(outcomes, "source")
     assert by_source.index.tolist() == ["acoustic", "synthetic"]
     assert by_source[["notes", "instruments", "correct", "accuracy"]].to_numpy().tolist() == [[2, 1, 1, 0.5]] * 2
     assert by_source["low"].iloc[0] == pytest.approx(statistics.wilson_interval(1, 2).low)
-    by_pitch = analysis.accuracy_by(judged, analysis.pitch_band(judged["pitch"]))
+    by_pitch = analysis.accuracy_by(outcomes, analysis.pitch_band(outcomes["pitch"]))
     assert by_pitch.index.tolist() == ["24–35", "60–71"]
     train = pd.DataFrame({"instrument": ["bass_acoustic_001", "reed_acoustic_001"]})
-    seen = notes.seen_in(judged["instrument"], train)
-    assert analysis.accuracy_by(judged, seen)["notes"].to_dict() == {False: 2, True: 2}
+    seen = notes.seen_in(outcomes["instrument"], train)
+    assert analysis.accuracy_by(outcomes, seen)["notes"].to_dict() == {False: 2, True: 2}
 
 
 def test_pitch_bands_are_octaves_in_order():
@@ -219,19 +221,19 @@ def test_pitch_bands_are_octaves_in_order():
     assert bands.sort_values().tolist()[-1] == "108–119"
 
 
-def test_accuracy_by_refuses_groups_of_other_notes(judged):
+def test_accuracy_by_refuses_groups_of_other_notes(outcomes):
     with pytest.raises(InputError, match="'seen' do not belong"):
-        analysis.accuracy_by(judged, pd.Series([True, False], name="seen"))
+        analysis.accuracy_by(outcomes, pd.Series([True, False], name="seen"))
 
 
 def test_accuracy_without_noisy_and_duplicate_notes():
     pitches = (83, 84, 108, 109)
     rows = [(f"brass_acoustic_046-{pitch:03d}-050", {"bass": 1}) for pitch in pitches]
     rows += [("brass_acoustic_045-090-050", {"brass": 1}), ("bass_acoustic_046-090-050", {"bass": 1})]
-    judged = analysis.judge(predictions_of(rows))
-    noisy = analysis.noisy_notes(judged)
+    outcomes = analysis.make_outcomes(predictions_of(rows))
+    noisy = analysis.noisy_notes(outcomes)
     assert noisy.tolist() == ["brass_acoustic_046-084-050", "brass_acoustic_046-108-050"]
-    table = analysis.accuracy_without(judged, {"noisy": noisy, "duplicate": ["brass_acoustic_046-083-050", noisy[1]]})
+    table = analysis.accuracy_without(outcomes, {"noisy": noisy, "duplicate": ["brass_acoustic_046-083-050", noisy[1]]})
     assert table["left_out"].tolist() == ["none", "noisy", "duplicate", "noisy and duplicate"]
     assert table["notes"].tolist() == [6, 4, 4, 3]
     assert table["correct"].tolist() == [2, 2, 2, 2]
@@ -241,7 +243,9 @@ def test_accuracy_without_noisy_and_duplicate_notes():
 def test_agreement_aligns_by_name():
     other = [(name, {name.split("_")[0]: 1}) for name, _ in reversed(FOUR)]
     other[0] = (FOUR[3][0], {"bass": 1})
-    aligned = analysis.agreement(analysis.judge(predictions_of(FOUR)), analysis.judge(predictions_of(other)))
+    aligned = analysis.agreement(
+        analysis.make_outcomes(predictions_of(FOUR)), analysis.make_outcomes(predictions_of(other))
+    )
     assert aligned["right"].tolist() == ["both", "only b", "only b", "only a"]
     assert aligned["predicted_b"].tolist() == ["bass", "bass", "vocal", "bass"]
     test = statistics.mcnemar_test(aligned["correct_a"], aligned["correct_b"])
@@ -250,7 +254,7 @@ def test_agreement_aligns_by_name():
 
 def test_agreement_refuses_other_notes():
     with pytest.raises(InputError, match=r"2 notes.*vocal_synthetic_003-060-025"):
-        analysis.agreement(*(analysis.judge(predictions_of(rows)) for rows in (FOUR[:3], FOUR[:2] + FOUR[3:])))
+        analysis.agreement(*(analysis.make_outcomes(predictions_of(rows)) for rows in (FOUR[:3], FOUR[:2] + FOUR[3:])))
 
 
 def test_confusion_changes_find_the_pair_that_changed():
@@ -260,13 +264,13 @@ def test_confusion_changes_find_the_pair_that_changed():
     taken = generator.random(len(names)) < 0.4
     before = [(name, {name.split("_")[0]: 1}) for name in names]
     after = [(name, {"bass": 1} if change else old) for (name, old), change in zip(before, taken, strict=True)]
-    changes = analysis.confusion_changes(*(analysis.judge(predictions_of(rows)) for rows in (before, after)))
+    changes = analysis.confusion_changes(*(analysis.make_outcomes(predictions_of(rows)) for rows in (before, after)))
     top = changes.iloc[0]
     assert (len(changes), top["actual"], top["predicted"]) == (18, "keyboard", "bass")
     assert top[["rate", "rate_other"]].tolist() == pytest.approx([0, taken[:320].mean()])
     assert 0.25 < top["low"] < top["difference"] < top["high"] < 0.55
     assert (top["notes"], top["instruments"]) == (320, 8)
-    undone = analysis.confusion_changes(*(analysis.judge(predictions_of(rows)) for rows in (after, before)))
+    undone = analysis.confusion_changes(*(analysis.make_outcomes(predictions_of(rows)) for rows in (after, before)))
     assert undone["difference"][0] == -top["difference"]  # a fall comes before no change
     assert (changes["difference"].iloc[1:] == 0).all()
     assert changes.loc[changes["actual"] == "bass", "low"].isna().all()  # a single instrument says nothing of others
@@ -274,24 +278,26 @@ def test_confusion_changes_find_the_pair_that_changed():
 
 def test_confusion_changes_with_two_instruments_that_disagree_stay_undecided_within_possible_rates():
     names = [f"flute_acoustic_{i:03d}-{p:03d}-050" for i in range(2) for p in range(40, 80)]
-    before = analysis.judge(predictions_of([(name, {"flute": 1}) for name in names]))
-    after = analysis.judge(predictions_of([(name, {"brass" if "_001" in name else "flute": 1}) for name in names]))
+    before = analysis.make_outcomes(predictions_of([(name, {"flute": 1}) for name in names]))
+    after = analysis.make_outcomes(
+        predictions_of([(name, {"brass" if "_001" in name else "flute": 1}) for name in names])
+    )
     top = analysis.confusion_changes(before, after).iloc[0]
     assert top[["difference", "low", "high"]].tolist() == [0.5, -1, 1]
 
 
-def test_temperature_changes_probabilities_but_no_prediction(judged):
-    cooler = analysis.judge(analysis.with_temperature(random_predictions(), 2.0))
-    assert (cooler["predicted"] == judged["predicted"]).all()
-    halved = softmax(analysis.logits_of(judged) / 2, axis=1).max(axis=1)
+def test_temperature_changes_probabilities_but_no_prediction(outcomes):
+    cooler = analysis.make_outcomes(analysis.with_temperature(random_predictions(), 2.0))
+    assert (cooler["predicted"] == outcomes["predicted"]).all()
+    halved = softmax(analysis.logits_of(outcomes) / 2, axis=1).max(axis=1)
     assert cooler["probability"].to_numpy() == pytest.approx(halved)
-    fitted = fit_temperature(analysis.logits_of(judged), judged["label"])
+    fitted = fit_temperature(analysis.logits_of(outcomes), outcomes["label"])
     again = fit_temperature(analysis.logits_of(cooler), cooler["label"])
     assert again == pytest.approx(fitted / 2, rel=1e-3)
 
 
 def test_accuracy_by_instrument_weighs_each_instrument_alike():
-    judged = pd.DataFrame({"instrument": ["a", "a", "a", "b", "c"], "correct": [True, False, False, True, False]})
-    known, new = analysis.accuracy_by_instrument(judged, {"a", "c"})
+    outcomes = pd.DataFrame({"instrument": ["a", "a", "a", "b", "c"], "correct": [True, False, False, True, False]})
+    known, new = analysis.accuracy_by_instrument(outcomes, {"a", "c"})
     assert known.to_dict() == pytest.approx({"a": 1 / 3, "c": 0})
     assert new.to_dict() == {"b": 1}

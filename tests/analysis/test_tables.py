@@ -23,12 +23,12 @@ from nsynth_helpers.analysis.tables import (
     summarise_seeds,
 )
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.grid import KEY, MINI_DATA, Change, cells
+from nsynth_helpers.training.grid import KEY, MINI_DATA, Variant, trials
 
 
-def rows(group: str, change: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:
+def rows(group: str, variant: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:
     values = np.asarray(values, dtype=float)
-    key = {"data": data, "group": group, "change": change, "epochs": epochs, "seed": 1 + np.arange(len(values))}
+    key = {"data": data, "group": group, "variant": variant, "epochs": epochs, "seed": 1 + np.arange(len(values))}
     return pd.DataFrame(key | {"test_accuracy": values, "train_accuracy": 0.9, "parameters": 7, "seconds": 2.0})
 
 
@@ -64,7 +64,7 @@ def test_the_machine_of_the_table_is_told(tmp_path, gpu, words):
 
 def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
     table = summarise_seeds(RESULTS)
-    assert table["change"].tolist() == [
+    assert table["variant"].tolist() == [
         "2018 BLSTM", "2018 LSTM", "2018 BLSTM", "BLSTM, SGD", "2018 LSTM", "tanh", "1e-4", "of my own",
     ]  # fmt: skip
     assert table["data"].tolist() == ["nsynth"] + 7 * ["nsynth-mini"]
@@ -76,7 +76,7 @@ def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
 
 
 def test_differences_are_from_the_2018_network_with_the_same_data_and_epochs():
-    table = differences_from_baseline(RESULTS).set_index("change")
+    table = differences_from_baseline(RESULTS).set_index("variant")
     assert table.index.tolist() == ["2018 BLSTM", "2018 BLSTM", "BLSTM, SGD", "tanh", "1e-4", "of my own"]
     assert table.loc["2018 BLSTM", "difference"].tolist() == pytest.approx([np.nan, -0.02], nan_ok=True)
     assert table.loc["2018 BLSTM", "baseline"].tolist() == 2 * ["2018 LSTM"]
@@ -113,14 +113,14 @@ def test_values_of_a_row_are_in_the_order_of_the_seeds_and_each_seed_counts_once
 
 
 def test_progress_counts_what_the_grid_has_and_what_it_lacks():
-    grid = cells((Change("activation", "tanh", data=("nsynth-mini", "nsynth")), Change("cell", "GRU")))
+    grid = trials((Variant("activation", "tanh", data=("nsynth-mini", "nsynth")), Variant("cell", "GRU")))
     table = grid_progress(RESULTS, grid)
-    assert table[["data", "change"]].to_numpy().tolist() == [
+    assert table[["data", "variant"]].to_numpy().tolist() == [
         ["nsynth-mini", "tanh"], ["nsynth", "tanh"], ["nsynth-mini", "GRU"],
     ]  # fmt: skip
     assert table["done"].tolist() == [3, 0, 0]
     assert table["missing"].tolist() == [0, 3, 3]
-    assert grid_progress(EMPTY)["missing"].sum() == len(cells())
+    assert grid_progress(EMPTY)["missing"].sum() == len(trials())
     assert "tanh on NSynth (subset) (3 of 3); GRU on nsynth-mini (3 of 3)." in describe_missing(table)
     assert "3 trainings on NSynth (subset); 3 trainings on nsynth-mini." in describe_missing(table, most=1)
     assert describe_missing(grid_progress(RESULTS, grid[:3])) == "Nothing is missing."
@@ -175,9 +175,9 @@ def test_rows_no_better_than_always_one_family_are_named():
 @pytest.mark.parametrize(("values", "clear"), [([0.70, 0.71, 0.72], 1), ([0.40, 0.60, 0.80], 0)])
 def test_agreement_counts_rows_that_are_clear_on_both_data(values, clear):
     both = [
-        rows(group, change, numbers).assign(data=data)
+        rows(group, variant, numbers).assign(data=data)
         for data in ("nsynth-mini", "nsynth")
-        for group, change, numbers in (("baseline", "2018 LSTM", BASELINE), ("batch", "16", values))
+        for group, variant, numbers in (("baseline", "2018 LSTM", BASELINE), ("batch", "16", values))
     ]
     sentence = describe_agreement(differences_from_baseline(pd.concat(both)), "nsynth-mini", "nsynth")
     assert f"in {clear} of them both intervals leave out zero" in sentence

@@ -20,8 +20,8 @@ def networks(lstm_seconds=4.0, blstm_seconds=8.0, low=0.3) -> pd.DataFrame:
 
 def test_behaviour_tells_of_each_matrix_and_of_confidence_where_it_is_known():
     confusions = {f"2018 {network.upper()}": published.confusion_matrix(network) for network in ("lstm", "blstm")}
-    judged = {"2018 LSTM": pd.DataFrame({"probability": [0.9, 0.8], "correct": [True, False]})}
-    lines = answers.answer_behaviour(confusions, judged).split("\n")
+    outcomes = {"2018 LSTM": pd.DataFrame({"probability": [0.9, 0.8], "correct": [True, False]})}
+    lines = answers.answer_behaviour(confusions, outcomes).split("\n")
     assert len(lines) == 2 and all(line.startswith("- The 2018") for line in lines)
     assert "string (88.6 %)" in lines[0] and "more sure than right" in lines[0]
     assert "vocal (89.4 %)" in lines[1] and "probability" not in lines[1]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_training import TINY, tones
+from test_fit import TINY, tones
 
-from nsynth_helpers.analysis.comparisons import judge_run
+from nsynth_helpers.analysis.comparisons import run_outcomes
 from nsynth_helpers.analysis.statistics import Interval, detectable_difference, two_proportion_test
 from nsynth_helpers.claims.evidence import (
     A_GAIN,
@@ -130,8 +130,8 @@ def test_evidence_is_gathered_from_runs(tmp_path):
     assert evidence.on("LSTM") == "nsynth-mini, 20 test notes, one training on nsynth-mini, 2 epochs"
     assert evidence.label("LSTM") == "nsynth-mini"
     assert network.best_epoch == run.metrics["best"]["epoch"]
-    pd.testing.assert_frame_equal(network.test, judge_run(run, splits, settings))
-    pd.testing.assert_frame_equal(network.valid_best, judge_run(run, splits, settings, "valid", "best"))
+    pd.testing.assert_frame_equal(network.test, run_outcomes(run, splits, settings))
+    pd.testing.assert_frame_equal(network.valid_best, run_outcomes(run, splits, settings, "valid", "best"))
     assert note_losses(network.valid).mean() == pytest.approx(run.metrics["last"]["valid"]["loss"], rel=1e-4)
     logits = [column for column in network.test if column.startswith("logit_")]
     backwards = predict(run.load_network(), run.config.frames(splits["test"], reverse=True))

@@ -96,16 +96,16 @@ def test_mixed_pair_counts_both_directions():
     assert "for each other in 7 of its 275 errors" in sentence
 
 
-def judged(*answers: tuple[float, bool]) -> pd.DataFrame:
+def outcomes(*answers: tuple[float, bool]) -> pd.DataFrame:
     return pd.DataFrame(answers, columns=["probability", "correct"])
 
 
 def test_confidence_says_over_confident_only_where_it_is():
-    sure = sentences.describe_confidence("LSTM", judged((0.9, True), (0.8, False)))
+    sure = sentences.describe_confidence("LSTM", outcomes((0.9, True), (0.8, False)))
     assert "90.0 % when it is right" in sure and "80.0 % when it is wrong" in sure and "more sure than right" in sure
-    modest = sentences.describe_confidence("LSTM", judged((0.9, True), (0.8, True)))
+    modest = sentences.describe_confidence("LSTM", outcomes((0.9, True), (0.8, True)))
     assert "less sure than right" in modest and "– when it is wrong" in modest
-    assert "about as sure as right" in sentences.describe_confidence("LSTM", judged((0.5, True), (0.51, False)))
+    assert "about as sure as right" in sentences.describe_confidence("LSTM", outcomes((0.5, True), (0.51, False)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import softmax
 
 from nsynth_helpers.analysis.comparisons import NETWORK_NAMES
-from nsynth_helpers.analysis.outcomes import LOGITS, judge
+from nsynth_helpers.analysis.outcomes import LOGITS, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.claims.evidence import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, Evidence, NetworkEvidence
 from nsynth_helpers.claims.training_claims import REMEDIES
@@ -39,7 +39,7 @@ def grid_rows(data: str, change: str, epochs: int, values, **columns) -> pd.Data
         "test_notes": 4096,
     }
     defaults |= {"seconds": 10.0 + np.arange(len(values)) / 10, "group": "core", "parameters": 1}
-    row = {"data": data, "change": change, "epochs": epochs, "seed": 1 + np.arange(len(values))}
+    row = {"data": data, "variant": change, "epochs": epochs, "seed": 1 + np.arange(len(values))}
     return pd.DataFrame(row | defaults | columns)
 
 
@@ -69,7 +69,7 @@ def reading(words: str, part: str, given: Evidence) -> pd.Series:
     return rows.iloc[0]
 
 
-def judged(correct, instruments: int = 10, sure: float = 3.0, taken_for: dict | None = None) -> pd.DataFrame:
+def outcomes(correct, instruments: int = 10, sure: float = 3.0, taken_for: dict | None = None) -> pd.DataFrame:
     """Judged notes of which the first family, twenty notes each, is right as often as asked.
 
     ``correct`` is a share for all families or one for each; ``taken_for`` names what a family's errors are taken for.
@@ -84,7 +84,7 @@ def judged(correct, instruments: int = 10, sure: float = 3.0, taken_for: dict | 
     table = pd.DataFrame(np.array(logits), columns=LOGITS)
     table.insert(0, "note_str", names)
     table.insert(1, "family", [name.split("_")[0] for name in names])
-    return judge(table)
+    return make_outcomes(table)
 
 
 def network(
@@ -97,7 +97,7 @@ def network(
     seconds=10.0,
     train_data=MINI_DATA,
 ):
-    """What a network of ours says; shares of right answers, or judged notes."""
+    """What a network of ours says; shares of right answers, or outcomes notes."""
     notes = {
         "test": test,
         "test_best": test if best is None else best,
@@ -105,7 +105,7 @@ def network(
         "valid": valid,
         "valid_best": valid if valid_best is None else valid_best,
     }
-    notes = {name: value if isinstance(value, pd.DataFrame) else judged(value) for name, value in notes.items()}
+    notes = {name: value if isinstance(value, pd.DataFrame) else outcomes(value) for name, value in notes.items()}
     epochs = len(losses)
     history = pd.DataFrame({"epoch": range(1, epochs + 1), "valid_loss": losses})
     history["seconds"] = seconds + 0.01 * np.arange(epochs)
@@ -420,7 +420,7 @@ def test_published_overfitting(report, losses, verdict):
 
 
 def test_overfitting_of_our_runs_stands_beside_the_published_curves():
-    sure, unsure = judged(0.5, sure=8.0), judged(0.5, sure=1.0)
+    sure, unsure = outcomes(0.5, sure=8.0), outcomes(0.5, sure=1.0)
     given = evidence(networks={"LSTM": network(valid=sure, valid_best=unsure, losses=(1.5, 1.4, 1.6))})
     row = reading("overfit from", "LSTM, rise", given)
     assert row["data"] == "NSynth (2018)"
@@ -537,7 +537,7 @@ def test_keyboard_taken_for_bass(report, lstm, blstm, verdict):
 )
 def test_keyboard_backwards(forward, backward, verdict):
     both = (
-        judged(dict.fromkeys(FAMILIES, 0.8) | {"keyboard": share}, taken_for={"keyboard": "bass"})
+        outcomes(dict.fromkeys(FAMILIES, 0.8) | {"keyboard": share}, taken_for={"keyboard": "bass"})
         for share in (forward, backward)
     )
     given = evidence(networks={"BLSTM": network(next(both), backwards=next(both))})
@@ -547,7 +547,7 @@ def test_keyboard_backwards(forward, backward, verdict):
 def test_instruments_that_all_change_alike_leave_the_keyboard_undecided():
     """Each instrument has one keyboard more taken for bass: no spread, but that is no certainty."""
     before, after = (
-        judged(dict.fromkeys(FAMILIES, 0.8) | {"keyboard": share}, instruments=20, taken_for={"keyboard": "bass"})
+        outcomes(dict.fromkeys(FAMILIES, 0.8) | {"keyboard": share}, instruments=20, taken_for={"keyboard": "bass"})
         for share in (1.0, 0.8)
     )
     row = reading("end of a keyboard", "backwards", evidence(networks={"BLSTM": network(before, backwards=after)}))
@@ -569,11 +569,13 @@ def test_the_end_of_a_note_is_not_testable():
 def test_prone_to_overfitting():
     assert reading("certain attribute", "as stated", evidence())["verdict"] == NOT_TESTABLE
     # Ten families of two instruments: the first of each has the right answers of number 0, 2, 4 ...
-    notes = judged(0.5)
+    notes = outcomes(0.5)
     first = notes["instrument"].str.endswith("000")
     for right, verdict in ((first, HOLDS), (~first, FAILS)):
         logits = np.where(right, notes["label"], (notes["label"] + 3) % 10)
-        heard = judge(notes[["note_str", "family"]].assign(**dict(zip(LOGITS, 3 * np.eye(10)[logits].T, strict=True))))
+        heard = make_outcomes(
+            notes[["note_str", "family"]].assign(**dict(zip(LOGITS, 3 * np.eye(10)[logits].T, strict=True)))
+        )
         given = evidence(networks={"LSTM": network(heard)}, train=notes.loc[first, "instrument"])
         row = reading("certain attribute", "accuracy on instruments", given)
         assert row["verdict"] == verdict

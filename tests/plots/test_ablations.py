@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from test_ablation_tables import EMPTY, RESULTS
+from test_tables import EMPTY, RESULTS
 
 from nsynth_helpers.analysis.tables import differences_from_baseline, summarise_seeds
 from nsynth_helpers.plots.ablations import NOTHING, plot_accuracies, plot_core, plot_differences
@@ -55,7 +55,7 @@ def test_the_dashed_line_of_a_2018_network_reaches_over_the_rows_of_its_epochs_a
 
 
 def test_differences_are_filled_only_where_the_interval_leaves_out_zero():
-    sure = pd.DataFrame({"group": "cell", "change": ["GRU", "plain RNN"], "low": [-0.01, -0.4], "high": [0.03, -0.3]})
+    sure = pd.DataFrame({"group": "cell", "variant": ["GRU", "plain RNN"], "low": [-0.01, -0.4], "high": [0.03, -0.3]})
     sure = sure.assign(data="nsynth", epochs=10, baseline="2018 LSTM", seeds=3, difference=[0.01, -0.35])
     _, ax = plot_differences(sure, "nsynth")
     marks = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]

@@ -9,7 +9,7 @@ from conftest import cached_split
 from nsynth_helpers.analysis.outcomes import (
     LOGITS,
     extremes,
-    judge,
+    make_outcomes,
     name_confusion_matrix,
     nearest_and_farthest,
     scores_of_confusion,
@@ -33,12 +33,12 @@ def texts(ax) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-def judged(*answers: str) -> pd.DataFrame:
+def outcomes(*answers: str) -> pd.DataFrame:
     table = pd.DataFrame({"note_str": NAMES, "family": [name.split("_")[0] for name in NAMES]})
     table[LOGITS] = [
         [2.0 + row if family == answer else 0.0 for family in FAMILIES] for row, answer in enumerate(answers)
     ]
-    return judge(table)
+    return make_outcomes(table)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_accuracy_by_takes_up_to_four_groupings(groupings, size):
 
 
 def test_gallery_shows_two_notes_of_a_family_and_says_where_there_is_none(cached):
-    notes = judged("bass", "bass", "reed")
+    notes = outcomes("bass", "bass", "reed")
     _, axes = result_plots.plot_gallery(extremes(notes), cached, ("bass", "flute"))
     assert axes.shape == (4, 2)
     assert "pitch 31, velocity 100" in axes[0, 0].get_title() and "pitch 30" in axes[2, 0].get_title()
@@ -126,7 +126,7 @@ def test_gallery_shows_two_notes_of_a_family_and_says_where_there_is_none(cached
 
 
 def test_gallery_without_any_note_is_still_a_figure(cached):
-    none = nearest_and_farthest(judged("bass", "bass", "flute"))
+    none = nearest_and_farthest(outcomes("bass", "bass", "flute"))
     _, axes = result_plots.plot_gallery(none, cached, ("bass",))
     assert none.empty and axes.shape == (4, 1)
 

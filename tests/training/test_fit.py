@@ -190,7 +190,7 @@ def test_find_run_prefers_a_finished_run_and_falls_back_to_the_committed_one(spl
 CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_training import TINY, tones
+from test_fit import TINY, tones
 from dataclasses import replace
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.fit import fit

@@ -1,4 +1,4 @@
-"""The grid of ablations: killed and resumed, side by side, in order, and one change at a time."""
+"""The grid of ablations: killed and resumed, side by side, in order, and one variant at a time."""
 
 import itertools
 import json
@@ -27,11 +27,11 @@ from nsynth_helpers.training.grid import (
     MINOR_EPOCHS,
     REAL_DATA,
     SEEDS,
-    Change,
-    cells,
+    Variant,
     environment_file,
     read_results,
     run_grid,
+    trials,
 )
 from nsynth_helpers.training.runs import Run, RunConfig
 
@@ -42,27 +42,27 @@ SHORT = {"seconds": 0.1}
 NUMBERS = ["test_accuracy", "valid_accuracy", "seen_accuracy", "unseen_accuracy", "train_accuracy"]
 
 
-def tiny_change(name: str, epochs: int = 2, **changes) -> Change:
-    return Change("live", name, network_arguments=TINY, changes=SHORT | changes, epochs=epochs, data=(REAL_DATA,))
+def tiny_variant(name: str, epochs: int = 2, **changes) -> Variant:
+    return Variant("live", name, network_arguments=TINY, changes=SHORT | changes, epochs=epochs, data=(REAL_DATA,))
 
 
-TWO = (tiny_change("16", batch_size=16), tiny_change("8", batch_size=8))
+TWO = (tiny_variant("16", batch_size=16), tiny_variant("8", batch_size=8))
 # The grid as a process of its own, which can be killed: folders and the number of jobs are its arguments.
 SCRIPT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from test_ablations import TWO, tiny_change
-from nsynth_helpers.training.grid import cells, run_grid
+from test_grid import TWO, tiny_variant
+from nsynth_helpers.training.grid import trials, run_grid
 from nsynth_helpers.settings import Settings
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     results, notes, work, jobs, epochs = *map(Path, sys.argv[1:4]), *map(int, sys.argv[4:])
     settings = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=work / "cache", runs=work / "runs")
-    grid = [replace(change, epochs=epochs) for change in TWO]
-    run_grid(cells(grid, seeds=(1,)), results, settings, notes, jobs)
+    grid = [replace(variant, epochs=epochs) for variant in TWO]
+    run_grid(trials(grid, seeds=(1,)), results, settings, notes, jobs)
 """
 
 
@@ -92,8 +92,8 @@ def settings(tmp_path):
 
 
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """What does not depend on the clock or on which cell ended first."""
-    return table.drop(columns="seconds").sort_values(["change", "seed"], ignore_index=True)
+    """What does not depend on the clock or on which trial ended first."""
+    return table.drop(columns="seconds").sort_values(["variant", "seed"], ignore_index=True)
 
 
 @contextmanager
@@ -132,15 +132,15 @@ def alive(pid: int) -> bool:
 
 
 EPOCHS = 12
-LONG = tuple(replace(change, epochs=EPOCHS) for change in TWO)
+LONG = tuple(replace(variant, epochs=EPOCHS) for variant in TWO)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(notes, tmp_path_factory):
-    """The two-cell grid in one go, the measure of all others."""
+    """The two-trial grid in one go, the measure of all others."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     given = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=folder / "cache", runs=folder / "runs")
-    return run_grid(cells(LONG, seeds=(1,)), folder / "ablations.csv", given, notes)
+    return run_grid(trials(LONG, seeds=(1,)), folder / "ablations.csv", given, notes)
 
 
 def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupted_one(
@@ -153,9 +153,9 @@ def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupte
 
     with running(tmp_path, notes, results, 1, EPOCHS) as process:
         wait_for(lambda: len(read_results(results)) == 1 and unfinished(), process)
-    assert read_results(results)["change"].tolist() == ["16"]
+    assert read_results(results)["variant"].tolist() == ["16"]
     assert len(unfinished()) == 1
-    table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+    table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
     assert not any(runs.iterdir()), "a run was left behind although its row is kept"
     assert json.loads(environment_file(results).read_text())["jobs"] == 1
@@ -170,7 +170,7 @@ def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, s
         wait_for(lambda: len(read_results(results)), process)
     # Nobody takes the rows of workers that train on.
     wait_for(lambda: not any(map(alive, workers)))
-    table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+    table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
 
 
@@ -180,8 +180,8 @@ def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninte
     with running(tmp_path, notes, results, 1, EPOCHS) as process:
         wait_for((settings.runs / "ablations").is_dir, process)
         with monkeypatch.context() as patch:
-            patch.setattr(ablations, "train_cell", lambda *_: pytest.fail("trained what the other process trains"))
-            table = run_grid(cells(LONG, seeds=(1,)), results, settings, notes)
+            patch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained what the other process trains"))
+            table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
         process.wait(RETRY_POLICY)
     assert process.returncode == 0
     assert f"runs a grid of ablations in {settings.runs}; waiting for it" in capsys.readouterr().err
@@ -189,67 +189,67 @@ def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninte
 
 
 def test_what_is_done_is_skipped(notes, settings, tmp_path, monkeypatch):
-    """Also where every change's name is a number, which csv would give back as one."""
+    """Also where every variant's name is a number, which csv would give back as one."""
     results = tmp_path / "ablations.csv"
-    grid = cells(TWO, seeds=(1,))
+    grid = trials(TWO, seeds=(1,))
     first = run_grid(grid[:1], results, settings, notes)
     assert json.loads((tmp_path / "ablations.environment.json").read_text())["torch"]
     trained = []
-    train = ablations.train_cell
-    monkeypatch.setattr(ablations, "train_cell", lambda cell, *rest: trained.append(cell) or train(cell, *rest))
+    train = ablations.train_trial
+    monkeypatch.setattr(ablations, "train_trial", lambda trial, *rest: trained.append(trial) or train(trial, *rest))
     whole = run_grid(grid, results, settings, notes)
     assert trained == grid[1:]
     pd.testing.assert_frame_equal(whole[:1], first)
     pd.testing.assert_frame_equal(run_grid(grid, results, settings, notes), whole)
     assert trained == grid[1:]
-    assert whole["change"].tolist() == ["16", "8"]
+    assert whole["variant"].tolist() == ["16", "8"]
 
 
 def test_a_row_tells_what_was_trained_and_how_it_scored(notes, settings, tmp_path):
-    (cell,) = cells((tiny_change("tiny"),), seeds=(5,))
-    row = run_grid([cell], tmp_path / "ablations.csv", settings, notes).iloc[0]
-    assert row[ablations.KEY].to_dict() == cell.key
+    (trial,) = trials((tiny_variant("tiny"),), seeds=(5,))
+    row = run_grid([trial], tmp_path / "ablations.csv", settings, notes).iloc[0]
+    assert row[ablations.KEY].to_dict() == trial.key
     assert (row["train_notes"], row["test_notes"]) == (40, 20)
     # Half of the test notes are of instruments that train has.
     assert row["test_accuracy"] == pytest.approx((row["seen_accuracy"] + row["unseen_accuracy"]) / 2)
-    assert row["parameters"] == sum(p.numel() for p in cell.change.config(5).build_network().parameters())
+    assert row["parameters"] == sum(p.numel() for p in trial.variant.config(5).build_network().parameters())
     assert row["seconds"] > 0
     assert row[NUMBERS].between(0, 1).all()
 
 
 def test_real_cells_wait_for_a_folder_of_real_notes(settings, tmp_path):
-    table = run_grid(cells(TWO), tmp_path / "ablations.csv", settings, None)
+    table = run_grid(trials(TWO), tmp_path / "ablations.csv", settings, None)
     assert table.empty
     assert not list(tmp_path.iterdir()), "nothing was trained, so nothing should be written"
 
 
 def test_a_failing_cell_leaves_the_finished_rows_and_its_sentence(notes, settings, tmp_path):
-    grid = cells((TWO[0], tiny_change("nonsense", optimizer="nonsense")), seeds=(1,))
+    grid = trials((TWO[0], tiny_variant("nonsense", optimizer="nonsense")), seeds=(1,))
     with pytest.raises(InputError, match="There is no optimizer 'nonsense'"):
         run_grid(grid, tmp_path / "ablations.csv", settings, notes)
-    assert read_results(tmp_path / "ablations.csv")["change"].tolist() == ["16"]
+    assert read_results(tmp_path / "ablations.csv")["variant"].tolist() == ["16"]
 
 
 def test_after_a_failing_cell_no_waiting_one_is_begun(notes, settings, tmp_path, monkeypatch):
     begun = []
 
-    def train(cell, *_):
-        begun.append(cell)
+    def train(trial, *_):
+        begun.append(trial)
         if len(begun) == 1:
             raise InputError("It fails.")
         time.sleep(0.2)
 
-    monkeypatch.setattr(ablations, "train_cell", train)
+    monkeypatch.setattr(ablations, "train_trial", train)
     # Threads take the place of the processes, which are slow to start.
     monkeypatch.setattr(ablations, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
     with pytest.raises(InputError, match="It fails"):
-        run_grid(cells(TWO, seeds=range(20)), tmp_path / "ablations.csv", settings, notes, jobs=2)
+        run_grid(trials(TWO, seeds=range(20)), tmp_path / "ablations.csv", settings, notes, jobs=2)
     assert len(begun) < 10
 
 
 def test_the_run_is_kept_until_its_row_is(notes, settings, tmp_path, monkeypatch):
     """A kill between the training and the table must not cost the training."""
-    grid = cells(TWO[:1], seeds=(1,))
+    grid = trials(TWO[:1], seeds=(1,))
     with monkeypatch.context() as patch:
         patch.setattr(ablations, "write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -262,54 +262,54 @@ def test_the_run_is_kept_until_its_row_is(notes, settings, tmp_path, monkeypatch
 
 
 def test_the_most_important_rows_come_first_and_all_seeds_of_a_row_together():
-    grid = cells()
-    assert len(grid) == sum(len(change.data) for change in GRID) * len(SEEDS)
-    assert [(cell.change, cell.data) for cell in grid[:: len(SEEDS)]] == [
-        (change, data) for change in GRID for data in change.data
+    grid = trials()
+    assert len(grid) == sum(len(variant.data) for variant in GRID) * len(SEEDS)
+    assert [(trial.variant, trial.data) for trial in grid[:: len(SEEDS)]] == [
+        (variant, data) for variant in GRID for data in variant.data
     ]
-    assert {cell.seed for cell in grid[:3]} == set(SEEDS)
+    assert {trial.seed for trial in grid[:3]} == set(SEEDS)
     assert len(SEEDS) >= 3
-    groups = [cell.change.group for cell in grid]
+    groups = [trial.variant.group for trial in grid]
     assert groups[: groups.count("core")] == ["core"] * groups.count("core")
 
 
 def test_seeds_and_data_can_be_chosen():
-    chosen = cells(GRID, seeds=(7,), data=(REAL_DATA,))
-    assert {(cell.seed, cell.data) for cell in chosen} == {(7, REAL_DATA)}
-    assert [cell.change.group for cell in chosen] == ["core"] * 7
+    chosen = trials(GRID, seeds=(7,), data=(REAL_DATA,))
+    assert {(trial.seed, trial.data) for trial in chosen} == {(7, REAL_DATA)}
+    assert [trial.variant.group for trial in chosen] == ["core"] * 7
 
 
 def test_no_two_cells_are_the_same_by_key_or_by_what_they_train():
-    grid = cells()
-    keys = {tuple(cell.key.values()) for cell in grid}
-    trained = {json.dumps([cell.data, asdict(cell.change.config(cell.seed))]) for cell in grid}
+    grid = trials()
+    keys = {tuple(trial.key.values()) for trial in grid}
+    trained = {json.dumps([trial.data, asdict(trial.variant.config(trial.seed))]) for trial in grid}
     assert len(keys) == len(trained) == len(grid)
 
 
 def test_each_row_changes_one_thing_of_the_2018_network():
-    for change in GRID:
-        start_from = "blstm" if "BLSTM" in change.name else "lstm"
-        assert change.network in (start_from, "gru", "rnn")
-        baseline = asdict(RunConfig(start_from, epochs=change.epochs, seed=1))
-        config = asdict(change.config(1))
+    for variant in GRID:
+        start_from = "blstm" if "BLSTM" in variant.name else "lstm"
+        assert variant.network in (start_from, "gru", "rnn")
+        baseline = asdict(RunConfig(start_from, epochs=variant.epochs, seed=1))
+        config = asdict(variant.config(1))
         arguments = config.pop("network_arguments")
         changed = {name for name, value in config.items() if value != baseline[name]} | set(arguments)
         # AdamW without weight decay is Adam: the two go together.
-        expected = {"optimizer", "weight_decay"} if change.name == "AdamW" else changed
+        expected = {"optimizer", "weight_decay"} if variant.name == "AdamW" else changed
         assert changed == expected
-        assert len(changed) == (0 if change.name.startswith("2018") else len(expected)), change.name
-        assert len(expected) <= 1 or change.name == "AdamW", change.name
+        assert len(changed) == (0 if variant.name.startswith("2018") else len(expected)), variant.name
+        assert len(expected) <= 1 or variant.name == "AdamW", variant.name
 
 
 def test_every_row_has_its_baseline_with_the_same_data_and_epochs():
-    there = {(change.name, change.epochs, data) for change in GRID for data in change.data}
-    for change in GRID:
-        name = "2018 BLSTM" if "BLSTM" in change.name else "2018 LSTM"
-        for data in change.data:
-            assert (name, change.epochs, data) in there, change.name
-    assert {change.epochs for change in GRID} == {CORE_EPOCHS, MINOR_EPOCHS}
+    there = {(variant.name, variant.epochs, data) for variant in GRID for data in variant.data}
+    for variant in GRID:
+        name = "2018 BLSTM" if "BLSTM" in variant.name else "2018 LSTM"
+        for data in variant.data:
+            assert (name, variant.epochs, data) in there, variant.name
+    assert {variant.epochs for variant in GRID} == {CORE_EPOCHS, MINOR_EPOCHS}
 
 
 def test_core_rows_alone_are_trained_on_real_notes():
-    assert all((REAL_DATA in change.data) == (change.group == "core") for change in GRID)
-    assert all(MINI_DATA in change.data for change in GRID)
+    assert all((REAL_DATA in variant.data) == (variant.group == "core") for variant in GRID)
+    assert all(MINI_DATA in variant.data for variant in GRID)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from conftest import cached_split
 from nsynth_helpers import widgets
-from nsynth_helpers.analysis.outcomes import LOGITS, confusion_matrix, judge
+from nsynth_helpers.analysis.outcomes import LOGITS, confusion_matrix, make_outcomes
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.plots import beliefs as belief_plots
@@ -23,20 +23,20 @@ ANSWERS = [
 ]
 
 
-def judged(answers: list[str], loudness) -> pd.DataFrame:
+def outcomes(answers: list[str], loudness) -> pd.DataFrame:
     names = [answer[0] for answer in ANSWERS]
     table = pd.DataFrame({"note_str": names, "family": [name.split("_")[0] for name in names]})
     table[LOGITS] = np.zeros((len(names), len(FAMILIES)))
     for row, (answer, logit) in enumerate(zip(answers, loudness, strict=True)):
         table.loc[row, f"logit_{answer}"] = logit
-    return judge(table)
+    return make_outcomes(table)
 
 
 @pytest.fixture
 def networks() -> dict[str, pd.DataFrame]:
     return {
-        "LSTM": judged([answer[1] for answer in ANSWERS], [answer[2] for answer in ANSWERS]),
-        "BLSTM": judged([answer[3] for answer in ANSWERS], [2.0] * len(ANSWERS)),
+        "LSTM": outcomes([answer[1] for answer in ANSWERS], [answer[2] for answer in ANSWERS]),
+        "BLSTM": outcomes([answer[3] for answer in ANSWERS], [2.0] * len(ANSWERS)),
     }
 
 
