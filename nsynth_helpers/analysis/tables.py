@@ -1,19 +1,24 @@
-"""Tables of the grid of ablations: means over seeds, differences from the 2018 networks, and what is still missing."""
+"""Tables of the grid of ablations, and numbers as text."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.analysis.statistics import FEWEST_VALUES, Difference, detectable_by_welch, mean_difference
-from nsynth_helpers.claims.sentences import A_HAIR, excludes_zero, percent, points
+from nsynth_helpers.analysis.statistics import (
+    FEWEST_VALUES,
+    Difference,
+    detectable_by_welch,
+    detectable_mean_difference,
+    mean_difference,
+    wilson_interval,
+)
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.grid import GRID, KEY, MINI_DATA, REAL_DATA, Trial, environment_file, title_of, trials
+from nsynth_helpers.training.grid import GRID, KEY, MINI_DATA, REAL_DATA, Trial, trials
 
 ROW = ["data", "group", "variant", "epochs"]
 # What scores without listening: the most frequent family of test, and its share of the notes.
@@ -26,24 +31,47 @@ ALWAYS = {
 }
 # Rows of these groups say by themselves what was changed.
 NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
+# More than the error of a float left just below a half, so that equal shares look equal.
+A_HAIR = 1e-9
 
 
-def describe_machine(results: Path) -> str:
-    """Where the last rows of the table of results were made, in a sentence; nothing where it was not made yet.
+def percent(share: float) -> str:
+    """A share of 1 as text: 0.648 is ``64.8 %``; halves go up, however the float came out; NaN is ``–``.
 
-    Notes
-    -----
-    Used in: 05_ablations.
+    Examples
+    --------
+    >>> percent(0.648)
+    '64.8 %'
     """
-    path = environment_file(results)
-    if not path.is_file():
-        return ""
-    made = json.loads(path.read_text())
-    on = made["gpu"] or f"{made['processor']}, {made['cpu_count']} cores"
-    return (
-        f"The last rows were made with PyTorch {made['torch']} on {on}; trainings side by side: {made['jobs']}, "
-        f"threads of each: {made['torch_threads']}."
-    )
+    return "–" if np.isnan(share) else f"{100 * share + A_HAIR:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of shares as text, with its sign: 0.011 is ``+1.1 points``; NaN is ``–``."""
+    return "–" if np.isnan(difference) else f"{100 * difference:+.1f} points".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """A p-value as text: ``p = 0.034``, or ``p < 0.001``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text in the unit that suits them: ``4.2 s``, ``12 min``, ``13 h 53 min``."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def interval_text(interval, number: Callable[[float], str] = percent) -> str:
+    """A value with its interval: ``64.8 % (63.4 % to 66.3 %)``, of whatever has ``estimate``, ``low`` and ``high``.
+
+    `number` writes each of the three: `percent`, `points`, or a format of your own (``"{:.2f}".format``).
+    """
+    if np.isnan(interval.low):
+        return number(interval.estimate)
+    return f"{number(interval.estimate)} ({number(interval.low)} to {number(interval.high)})"
 
 
 def baseline_of(variant: str) -> str:
@@ -93,6 +121,75 @@ def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, colu
     if rows.empty:
         return pd.Series(dtype=float)
     return rows.drop_duplicates("seed").set_index("seed")[column].astype(float).dropna().sort_index()
+
+
+class VariantComparison(NamedTuple):
+    """A variant minus another over their common seeds; see `compare_variants`."""
+
+    estimate: float
+    low: float
+    high: float
+    seeds: int
+    probability_of_improvement: float
+    variant_learnt: bool
+    baseline_learnt: bool
+    detectable: float
+
+
+def compare_variants(
+    results: pd.DataFrame,
+    data: str,
+    variant: str,
+    baseline: str,
+    epochs: int,
+    column: str = "test_accuracy",
+    confidence: float = 0.95,
+) -> VariantComparison:
+    """Mean difference of two variants over the seeds that both have, paired seed by seed.
+
+    Parameters
+    ----------
+    results : pandas.DataFrame
+        What `training.grid.read_results` returns.
+    epochs : int
+        Of both.
+    column : str
+        What is compared; a ratio of times, for example, as a column of their logarithms.
+
+    Returns
+    -------
+    VariantComparison
+        ``estimate`` (variant minus baseline) with its paired t interval, the number of common ``seeds``,
+        ``probability_of_improvement`` (share of the seeds in which the variant is higher, ties counting half;
+        Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds would have
+        found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one, all is.
+    """
+    values, others = (over_seeds(results, data, name, epochs, column) for name in (variant, baseline))
+    values, others = values.align(others, join="inner")
+    gains = values - others
+    low = high = detectable = np.nan
+    if len(gains) >= FEWEST_VALUES:
+        interval = mean_difference(values, others, paired=True, confidence=confidence)
+        low, high = interval.low, interval.high
+        detectable = detectable_mean_difference(gains.std(), len(gains), paired=True, alpha=1 - confidence)
+    improved = (gains > 0).mean() + (gains == 0).mean() / 2
+    split = "train" if column.startswith("train") else "test"
+    both_learnt = (learnt(results, data, name, epochs, split) for name in (variant, baseline))
+    return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)
+
+
+def learnt(results: pd.DataFrame, data: str, variant: str, epochs: int, split: str = "test") -> bool:
+    """Whether a variant beats the floor by more than chance among the notes of a split explains.
+
+    The floor on ``test`` is the share of its most frequent family (`ALWAYS`); on ``train``, whose families are of
+    about one size, a tenth. The mean accuracy over seeds beats it if Wilson's interval of 95 %, for the notes of one
+    split, lies above it.
+    """
+    accuracy, notes = (
+        over_seeds(results, data, variant, epochs, f"{split}_{column}").mean() for column in ("accuracy", "notes")
+    )
+    floor = ALWAYS[data][1] if split == "test" else 1 / len(FAMILIES)
+    return bool(wilson_interval(accuracy * notes, notes).low > floor)
 
 
 def compare_seeds(a: pd.Series, b: pd.Series, confidence: float = 0.95) -> tuple[Difference, float]:
@@ -207,184 +304,3 @@ def grid_progress(results: pd.DataFrame, grid: Sequence[Trial] | None = None) ->
     wanted["done"] = [tuple(cell.key.values()) in done for cell in grid]
     table = wanted.groupby(ROW, as_index=False, sort=False).agg(trainings=("seed", "size"), done=("done", "sum"))
     return table.assign(missing=table["trainings"] - table["done"])
-
-
-def describe_missing(progress: pd.DataFrame, most: int = 8) -> str:
-    """Say which trainings the table lacks: row by row where they are few, else how many on which data.
-
-    Parameters
-    ----------
-    progress : pandas.DataFrame
-        What `grid_progress` returns.
-    most : int
-        How many rows to name at most.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    missing = progress[progress["missing"] > 0]
-    if missing.empty:
-        return "Nothing is missing."
-    if len(missing) <= most:
-        parts = [
-            f"{row.variant} on {title_of(row.data)} ({row.missing} of {row.trainings})" for row in missing.itertuples()
-        ]
-    else:
-        counts = missing.groupby("data", sort=False)["missing"].sum()
-        parts = [f"{count} trainings on {title_of(data)}" for data, count in counts.items()]
-    return f"Still missing: {'; '.join(parts)}. `make ablations` goes on with them."
-
-
-def side_by_side(summary: pd.DataFrame, data: Sequence[str], group: str = "core") -> pd.DataFrame:
-    """The rows of one group as text, one column for each data set: mean ± standard deviation, and seeds.
-
-    Parameters
-    ----------
-    summary : pandas.DataFrame
-        What `summarise_seeds` returns.
-    data : sequence of str
-        Names of the columns; a row that is not trained yet holds a dash.
-    group : str
-        Which rows.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    order = [change.name for change in GRID if change.group == group]
-    table = pd.DataFrame("–", index=pd.Index(order, name="variant"), columns=[title_of(name) for name in data])
-    for row in summary[summary["group"] == group].itertuples():
-        deviation = "" if np.isnan(row.deviation) else f" ± {percent(row.deviation)}"
-        table.loc[row.variant, title_of(row.data)] = (
-            f"{percent(row.mean)}{deviation} ({row.seeds} seed{'' if row.seeds == 1 else 's'})"
-        )
-    return table
-
-
-def describe_floor(summary: pd.DataFrame, data: str) -> str:
-    """Say which rows are no better than `ALWAYS` answering the most frequent family of test.
-
-    Parameters
-    ----------
-    summary : pandas.DataFrame
-        What `summarise_seeds` returns.
-    data : str
-        Which data.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    family, share = ALWAYS[data]
-    rows = summary[summary["data"] == data]
-    low = rows[rows["mean"] <= share + A_HAIR]
-    named = "; ".join(f"{row_name(row.group, row.variant)} ({percent(row.mean)})" for row in low.itertuples()) or "none"
-    return (
-        f"Always answering {family} would be right on {percent(share)} of the test notes of {title_of(data)}. Rows "
-        f"whose mean is no higher: {named}."
-    )
-
-
-def describe_differences(differences: pd.DataFrame, data: str) -> str:
-    """Say which changes are better or worse than the 2018 networks beyond their intervals, and what was detectable.
-
-    Parameters
-    ----------
-    differences : pandas.DataFrame
-        What `differences_from_baseline` returns.
-    data : str
-        Which data.
-
-    Returns
-    -------
-    str
-        Two or three sentences.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    rows = differences[(differences["data"] == data) & differences["low"].notna()]
-    if rows.empty:
-        return f"On {title_of(data)} no change has two seeds and a baseline yet: run `make ablations`."
-    better, worse = rows[rows["low"] > 0], rows[rows["high"] < 0]
-    same = len(rows) - len(better) - len(worse)
-    return (
-        f"On {title_of(data)} the grid has {len(rows)} rows with an interval. Better than the 2018 network that "
-        f"they are set against: "
-        f"{_listed(better)}. Worse: {_listed(worse)}. The other {same} cannot be told apart from it. Half of the rows "
-        f"could have shown a difference as small as {100 * rows['detectable'].median():.1f} points. By chance alone "
-        f"about {0.05 * len(rows):.1f} of {len(rows)} such intervals (95 %) would leave out zero."
-    )
-
-
-def _listed(rows: pd.DataFrame) -> str:
-    return "; ".join(row_name(row.group, row.variant) for row in rows.itertuples()) or "none"
-
-
-def describe_difference(differences: pd.DataFrame, data: str, variant: str) -> str:
-    """Say what one change gains or loses, and whether its interval leaves out zero.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    rows = differences[(differences["data"] == data) & (differences["variant"] == variant)].dropna(subset="low")
-    if rows.empty:
-        return f"{variant} on {title_of(data)}: not measured yet, run `make ablations`."
-    row = rows.iloc[0]
-    sure = "more than chance among seeds explains"
-    if not excludes_zero(row["low"], row["high"]):
-        sure = "which chance among seeds alone could explain"
-    return (
-        f"{variant} on {title_of(data)}: {points(row['difference'])} against the {row['baseline']} after "
-        f"{row['epochs']} epochs, {sure} (95 %: {points(row['low'])} to {points(row['high'])}, {row['seeds']} seeds)."
-    )
-
-
-def describe_detectable(differences: pd.DataFrame) -> str:
-    """Say how small a difference the rows of each data set could have shown.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    rows = differences.dropna(subset="detectable")
-    if rows.empty:
-        return "Not known yet, for no row has two seeds and a baseline: run `make ablations`."
-    parts = [
-        f"from {100 * sizes.min():.1f} to {100 * sizes.max():.1f} points on {title_of(data)} "
-        f"(median {100 * sizes.median():.1f})"
-        for data, sizes in rows.groupby("data")["detectable"]
-    ]
-    return f"The smallest difference that a row could have shown goes {', and '.join(parts)}."
-
-
-def describe_agreement(differences: pd.DataFrame, a: str, b: str) -> str:
-    """Say in how many of the rows that both data sets have the difference points the same way.
-
-    Parameters
-    ----------
-    differences : pandas.DataFrame
-        What `differences_from_baseline` returns.
-    a, b : str
-        The data sets.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    sides = [differences[differences["data"] == data].dropna(subset="low") for data in (a, b)]
-    both = pd.merge(*sides, on=["variant", "epochs"])
-    if both.empty:
-        return f"No row is measured on both {title_of(a)} and {title_of(b)} yet: run `make ablations`."
-    same = both["difference_x"] * both["difference_y"] > 0
-    apart = (both["low_x"] > 0) & (both["high_y"] < 0) | (both["high_x"] < 0) & (both["low_y"] > 0)
-    clear = [excludes_zero(row.low_x, row.high_x) and excludes_zero(row.low_y, row.high_y) for row in both.itertuples()]
-    contradictions = "; ".join(both.loc[apart, "variant"]) or "none"
-    return (
-        f"In {same.sum()} of the {len(both)} rows that were trained on both {title_of(a)} and {title_of(b)}, the "
-        f"difference from the 2018 network points the same way; in {sum(clear)} of them both "
-        f"intervals leave out zero. Rows whose two intervals contradict each other: {contradictions}."
-    )

@@ -1,35 +1,39 @@
 """Tables of the grid against small results whose answers are known."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from nsynth_helpers.analysis.statistics import detectable_by_welch, mean_difference
+from nsynth_helpers.analysis.statistics import (
+    Interval,
+    detectable_by_welch,
+    detectable_mean_difference,
+    mean_difference,
+)
 from nsynth_helpers.analysis.tables import (
     baseline_of,
     compare_seeds,
-    describe_agreement,
-    describe_difference,
-    describe_differences,
-    describe_floor,
-    describe_machine,
-    describe_missing,
+    compare_variants,
     differences_from_baseline,
+    duration,
     grid_progress,
+    interval_text,
+    learnt,
     over_seeds,
-    side_by_side,
+    p_value,
+    percent,
+    points,
     summarise_seeds,
 )
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.grid import KEY, MINI_DATA, Variant, trials
+from nsynth_helpers.training.grid import KEY, Variant, trials
 
 
 def rows(group: str, variant: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:
     values = np.asarray(values, dtype=float)
     key = {"data": data, "group": group, "variant": variant, "epochs": epochs, "seed": 1 + np.arange(len(values))}
-    return pd.DataFrame(key | {"test_accuracy": values, "train_accuracy": 0.9, "parameters": 7, "seconds": 2.0})
+    figures = {"test_accuracy": values, "train_accuracy": 0.9, "test_notes": 400, "train_notes": 1600}
+    return pd.DataFrame(key | figures | {"parameters": 7, "seconds": 2.0})
 
 
 BASELINE = [0.50, 0.52, 0.54]
@@ -46,20 +50,6 @@ RESULTS = pd.concat(
     ]
 )
 EMPTY = pd.DataFrame(columns=KEY)
-
-
-@pytest.mark.parametrize(
-    ("gpu", "words"),
-    [
-        (None, "PyTorch 9.9 on EPYC, 2 cores; trainings side by side: 2, threads of each: 1"),
-        ("H100", "9.9 on H100; trainings"),
-    ],
-)
-def test_the_machine_of_the_table_is_told(tmp_path, gpu, words):
-    made = {"torch": "9.9", "processor": "EPYC", "cpu_count": 2, "jobs": 2, "torch_threads": 1, "gpu": gpu}
-    (tmp_path / "grid.environment.json").write_text(json.dumps(made))
-    assert words in describe_machine(tmp_path / "grid.csv")
-    assert describe_machine(tmp_path / "other.csv") == ""
 
 
 def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
@@ -121,9 +111,6 @@ def test_progress_counts_what_the_grid_has_and_what_it_lacks():
     assert table["done"].tolist() == [3, 0, 0]
     assert table["missing"].tolist() == [0, 3, 3]
     assert grid_progress(EMPTY)["missing"].sum() == len(trials())
-    assert "tanh on NSynth (subset) (3 of 3); GRU on nsynth-mini (3 of 3)." in describe_missing(table)
-    assert "3 trainings on NSynth (subset); 3 trainings on nsynth-mini." in describe_missing(table, most=1)
-    assert describe_missing(grid_progress(RESULTS, grid[:3])) == "Nothing is missing."
     with pytest.raises(InputError, match="no cells"):
         grid_progress(RESULTS, [])
 
@@ -134,50 +121,51 @@ def test_a_blstm_is_compared_with_the_blstm():
     ]  # fmt: skip
 
 
-def test_core_rows_stand_side_by_side():
-    table = side_by_side(summarise_seeds(RESULTS), ["nsynth-mini", "nsynth"])
-    assert table.loc["2018 LSTM"].tolist() == ["62.0 % ± 2.0 % (3 seeds)", "–"]
-    assert table.loc["2018 BLSTM", "NSynth (subset)"] == "35.0 % ± 7.1 % (2 seeds)"
-    assert table.loc["BLSTM, SGD", "nsynth-mini"] == "20.0 % (1 seed)"
-    assert (side_by_side(summarise_seeds(EMPTY), ["nsynth"]) == "–").all(axis=None)
-
-
-def test_sentences_say_what_the_intervals_say():
-    grid = pd.concat(
-        [
-            rows("baseline", "2018 LSTM", BASELINE),
-            rows("batch", "16", [0.70, 0.71, 0.72]),
-            rows("batch", "256", [0.20, 0.21, 0.22]),
-            rows("activation", "tanh", [0.51, 0.52, 0.54]),
-        ]
+def test_two_variants_are_compared_over_their_common_seeds():
+    found = compare_variants(RESULTS.sample(frac=1, random_state=0), "nsynth-mini", "tanh", "2018 LSTM", 10)
+    expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
+    assert found[:3] == pytest.approx((expected.estimate, expected.low, expected.high))
+    assert (found.seeds, found.probability_of_improvement) == (3, pytest.approx(2 / 3))
+    assert found.detectable == pytest.approx(
+        detectable_mean_difference(np.std([1, -2, 1], ddof=1) / 100, 3, paired=True)
     )
-    differences = differences_from_baseline(grid)
-    sentence = describe_differences(differences, "nsynth-mini")
-    assert "3 rows with an interval." in sentence
-    assert "set against: batch: 16. Worse: batch: 256." in sentence
-    assert "The other 1 cannot be told" in sentence
-    assert "about 0.2 of 3 such intervals" in sentence
-    assert "more than chance among seeds explains" in describe_difference(differences, "nsynth-mini", "16")
-    assert "which chance among seeds alone could explain" in describe_difference(differences, "nsynth-mini", "tanh")
-    for nothing in (describe_differences(differences, "nsynth"), describe_difference(differences, "nsynth", "16")):
-        assert "make ablations" in nothing
+    without_seed_1 = RESULTS[(RESULTS["variant"] != "tanh") | (RESULTS["seed"] > 1)]
+    fewer = compare_variants(without_seed_1, "nsynth-mini", "tanh", "2018 LSTM", 10)
+    assert (fewer.seeds, fewer.estimate) == (2, pytest.approx(-0.005)), "the second seed must meet the second"
 
 
-def test_rows_no_better_than_always_one_family_are_named():
-    grid = pd.concat([rows("baseline", "2018 LSTM", [0.19, 0.20, 0.21]), rows("batch", "16", [0.30, 0.31, 0.32])])
-    sentence = describe_floor(summarise_seeds(grid.assign(data="nsynth")), "nsynth")
-    assert "Always answering bass would be right on 20.6 %" in sentence
-    assert sentence.endswith("no higher: 2018 LSTM (20.0 %).")
-    # The mean of three tenths is a hair above a tenth.
-    assert "2018 LSTM (10.0 %)" in describe_floor(summarise_seeds(rows("baseline", "2018 LSTM", [0.1] * 3)), MINI_DATA)
+def test_too_few_common_seeds_have_no_interval():
+    one = compare_variants(RESULTS, "nsynth-mini", "BLSTM, SGD", "2018 BLSTM", 20)
+    assert (one.seeds, one.estimate, one.probability_of_improvement) == (1, pytest.approx(-0.3), 0)
+    assert np.isnan([one.low, one.high, one.detectable]).all()
+    none = compare_variants(RESULTS, "nsynth-mini", "GRU", "2018 LSTM", 10)
+    assert none.seeds == 0 and np.isnan(none.estimate) and np.isnan(none.probability_of_improvement)
+    assert (none.variant_learnt, none.baseline_learnt) == (False, True)
 
 
-@pytest.mark.parametrize(("values", "clear"), [([0.70, 0.71, 0.72], 1), ([0.40, 0.60, 0.80], 0)])
-def test_agreement_counts_rows_that_are_clear_on_both_data(values, clear):
-    both = [
-        rows(group, variant, numbers).assign(data=data)
-        for data in ("nsynth-mini", "nsynth")
-        for group, variant, numbers in (("baseline", "2018 LSTM", BASELINE), ("batch", "16", values))
-    ]
-    sentence = describe_agreement(differences_from_baseline(pd.concat(both)), "nsynth-mini", "nsynth")
-    assert f"in {clear} of them both intervals leave out zero" in sentence
+def test_equal_seeds_improve_with_an_even_chance():
+    twice = pd.concat([rows("a", "a", [0.3, 0.4]), rows("b", "b", [0.3, 0.4])])
+    assert compare_variants(twice, "nsynth-mini", "a", "b", 10)[:5] == (0, 0, 0, 2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("data", "accuracy", "beats"),
+    [("nsynth-mini", 0.12, False), ("nsynth-mini", 0.15, True), ("nsynth", 0.209, False), ("nsynth", 0.299, True)],
+)
+def test_a_variant_has_learnt_if_it_beats_the_most_frequent_family(data, accuracy, beats):
+    notes = {"nsynth-mini": 400, "nsynth": 4096}[data]
+    table = rows("core", "arm", [accuracy] * 3, data=data).assign(test_notes=notes, train_accuracy=0.1)
+    assert learnt(table, data, "arm", 10) is beats
+    assert not learnt(table, data, "arm", 10, "train"), "a tenth of train is guessed"
+    assert compare_variants(table.assign(train_accuracy=0.2), data, "arm", "arm", 10, "train_accuracy").variant_learnt
+
+
+def test_numbers_as_text():
+    assert [percent(share) for share in (0.648, 0.0225, np.nan)] == ["64.8 %", "2.3 %", "–"]
+    assert [points(share) for share in (0.011, -0.2, np.nan)] == ["+1.1 points", "−20.0 points", "–"]
+    assert [p_value(value) for value in (0.0342, 0.0009)] == ["p = 0.034", "p < 0.001"]
+    assert [duration(seconds) for seconds in (4.2, 719, 49_980)] == ["4.2 s", "12 min", "13 h 53 min"]
+    assert interval_text(Interval(0.648, 0.634, 0.663, 0.95)) == "64.8 % (63.4 % to 66.3 %)"
+    assert interval_text(Interval(0.01, -0.02, 0.04, 0.95), points) == "+1.0 points (−2.0 points to +4.0 points)"
+    assert interval_text(Interval(1.222, 1.1, 1.35, 0.95), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
+    assert interval_text(Interval(0.5, np.nan, np.nan, 0.95)) == "50.0 %"
