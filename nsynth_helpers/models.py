@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nsynth_helpers.data.dataset import STEP_SIZE
-from nsynth_helpers.data.metadata import FAMILIES
+from nsynth_helpers.data.metadata import FAMILIES, STEP_SIZE
 from nsynth_helpers.settings import InputError
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

@@ -17,7 +17,7 @@ from nsynth_helpers.claims.sentences import (
     percent,
     points,
 )
-from nsynth_helpers.training.checkpoints import best_epoch
+from nsynth_helpers.training.runs import best_epoch
 
 
 def answer_behaviour(confusions: Mapping[str, pd.DataFrame], outcomes: Mapping[str, pd.DataFrame]) -> str:

@@ -19,9 +19,8 @@ from nsynth_helpers.analysis.statistics import (
 )
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.settings import Settings
-from nsynth_helpers.training.checkpoints import best_epoch
 from nsynth_helpers.training.predict import predict
-from nsynth_helpers.training.runs import Run
+from nsynth_helpers.training.runs import Run, best_epoch
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = "holds", "fails", "undecided", "not testable"
 NO_DATA = "–"

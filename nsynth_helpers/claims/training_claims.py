@@ -36,8 +36,9 @@ from nsynth_helpers.claims.evidence import (
 )
 from nsynth_helpers.claims.sentences import percent
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_NOTES
-from nsynth_helpers.training.checkpoints import best_epoch, checkpoint_rules
+from nsynth_helpers.training.checkpoints import checkpoint_rules
 from nsynth_helpers.training.grid import CORE_EPOCHS, DATA_TITLES, MINOR_EPOCHS
+from nsynth_helpers.training.runs import best_epoch
 
 RECURRENT = {network: NETWORK_NAMES[network] for network in published.RECURRENT_NETWORKS}
 INFINITY = float("inf")

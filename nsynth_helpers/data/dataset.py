@@ -9,10 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE
+from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import InputError
-
-STEP_SIZE = 160
 
 
 class NSynthDataset(Dataset):

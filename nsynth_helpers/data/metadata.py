@@ -11,6 +11,8 @@ import pandas as pd
 from nsynth_helpers.settings import InputError
 
 SAMPLE_RATE = 16_000
+# Samples in one step of the 2018 networks: 10 ms.
+STEP_SIZE = 160
 # The largest 16-bit number, by which the 2018 code divided, rather than by 32768.
 FULL_SCALE = 32_767
 SPLITS = ("train", "valid", "test")

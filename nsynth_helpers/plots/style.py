@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from nsynth_helpers.data.dataset import STEP_SIZE
 from nsynth_helpers.data.metadata import (
     DROPPED_FAMILY,
     FAMILIES,
     FULL_SCALE,
     SAMPLE_RATE,
+    STEP_SIZE,
     parse_note_str,
 )
 from nsynth_helpers.settings import Settings

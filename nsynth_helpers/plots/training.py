@@ -21,7 +21,7 @@ from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.models import RecurrentClassifier, count_parameters
 from nsynth_helpers.plots.style import LINE_STYLES, MARKERS, PAGE, WIDE, family_colours, new_axes, new_panels
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.checkpoints import best_epoch
+from nsynth_helpers.training.runs import best_epoch
 
 WIRE = "0.4"
 MOST_LAYERS = 4

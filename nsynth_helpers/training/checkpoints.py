@@ -6,23 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nsynth_helpers.settings import InputError
-
-
-def best_epoch(history: pd.DataFrame) -> pd.Series:
-    """The row of the epoch with the lowest valid loss, whose weights are called ``best``.
-
-    Raises
-    ------
-    InputError
-        If no epoch has a valid loss that is a number.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training.
-    """
-    if history["valid_loss"].isna().all():
-        raise InputError("No epoch has a valid loss that is a number: the training diverged; lower its learning rate.")
-    return history.loc[history["valid_loss"].idxmin()]
+from nsynth_helpers.training.runs import best_epoch
 
 
 def checkpoint_rules(history: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,6 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import InputError, Settings, explain_full_disk, file_lock, progress_is_off, write_json
-from nsynth_helpers.training.checkpoints import best_epoch
 from nsynth_helpers.training.predict import classify
 from nsynth_helpers.training.runs import (
     CHECKPOINTS,
@@ -35,6 +34,7 @@ from nsynth_helpers.training.runs import (
     RESUME_FILE,
     Run,
     RunConfig,
+    best_epoch,
     data_digests,
     describe_environment,
     epoch_file,

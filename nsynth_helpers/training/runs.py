@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.dataset import STEP_SIZE, NSynthDataset
-from nsynth_helpers.data.metadata import SAMPLE_RATE
+from nsynth_helpers.data.dataset import NSynthDataset
+from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import InputError, Settings, atomic_write
 
@@ -260,6 +260,19 @@ def read_history(folder: Path) -> pd.DataFrame:
     """The history of a run, or an empty one where none has been written yet."""
     path = folder / "history.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
+
+
+def best_epoch(history: pd.DataFrame) -> pd.Series:
+    """The row of the epoch with the lowest valid loss, whose weights are called ``best``.
+
+    Raises
+    ------
+    InputError
+        If no epoch has a valid loss that is a number.
+    """
+    if history["valid_loss"].isna().all():
+        raise InputError("No epoch has a valid loss that is a number: the training diverged; lower its learning rate.")
+    return history.loc[history["valid_loss"].idxmin()]
 
 
 def holds_another(path: Path, record: dict) -> bool:

@@ -46,12 +46,3 @@ def test_checkpoint_rules_on_the_published_curves():
 def test_checkpoint_rules_refuse_empty_and_broken_histories(history):
     with pytest.raises(InputError, match="train the run again"):
         checkpoints.checkpoint_rules(history)
-
-
-def test_the_best_epoch_is_that_of_the_lowest_valid_loss():
-    assert checkpoints.best_epoch(history_of([2.0, np.nan, 1.5, 1.5], [0.2] * 4))["epoch"] == 3
-
-
-def test_a_training_that_diverged_is_told():
-    with pytest.raises(InputError, match="the training diverged; lower its learning rate"):
-        checkpoints.best_epoch(history_of([np.nan, np.nan], [0.1, 0.1]))
