@@ -114,12 +114,12 @@ def prepare(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad notes out and list them.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decode again from the start.")] = False,
 ) -> None:
-    """Decode every split once into the waveform cache; an interrupted build goes on where it stopped."""
+    """Decode every split once into the waveform cache."""
     from nsynth_helpers.data.cache import load_split
 
-    settings = _settings(data=data, seconds=seconds, workers=workers)
+    settings = _settings(data=data, seconds=seconds, workers=workers, skip_bad=skip_bad or None)
     for split in SPLITS:
-        cached = load_split(settings, split, skip_bad=skip_bad, rebuild=rebuild)
+        cached = load_split(settings, split, rebuild)
         for line in cached.skipped:
             typer.echo(f"left out: {line}")
         typer.echo(f"{split}: {len(cached.notes)} notes of {cached.seconds:g} s, {len(cached.skipped)} left out")
@@ -144,11 +144,10 @@ def download(
 @app.command()
 def check(data: DataOption = None) -> None:
     """Report on the data before any training: counts, shared instruments, bad files, doubtful waveforms."""
-    from nsynth_helpers.data.cache import load_split
+    from nsynth_helpers.data.cache import load_splits
     from nsynth_helpers.data.check import check_data
 
-    settings = _settings(data=data)
-    report = check_data({split: load_split(settings, split, skip_bad=True) for split in SPLITS})
+    report = check_data(load_splits(_settings(data=data, skip_bad=True)))
     for line in report.lines():
         typer.echo(line)
 

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,15 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 MINI = "mini"
 MINI_FOLDER = PROJECT_ROOT / "data" / "nsynth-mini"
 PREFIX = "NSYNTH_"
+
+
+def shown(text: object, limit: int = 200) -> str:
+    """Something from outside as a sentence may show it: on one line, cut in its middle, without control characters."""
+    # reprlib stops early: the repr of a 240 MB record takes as much again and a minute.
+    text = text if isinstance(text, str) else str(text) if isinstance(text, (Path, Exception)) else reprlib.repr(text)
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} ... {text[-limit // 2 :]}"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class InputError(Exception):
@@ -68,6 +78,7 @@ class Settings:
     devices: int = 1
     nodes: int = 1
     retrain: bool = False
+    skip_bad: bool = False
     cache: Path = Path("build/cache")
     runs: Path = Path("build/runs")
     figures: Path = Path("build/figures")

@@ -370,7 +370,7 @@ class ConfusionBrowser(ipywidgets.VBox):
             self.view.clear(f"The {self.network.value} takes no {self.actual.value} note for {self.predicted.value}.")
             return
         note = self.cell.set_index("note_str", drop=False).loc[self.note.value]
-        self.view.show_answer(note, self.cached.waveform(self.note.value) if self.cached else None)
+        self.view.show_answer(note, self.cached[self.note.value].audio if self.cached else None)
 
 
 def largest_confusion(confusion: pd.DataFrame) -> tuple[str, str]:

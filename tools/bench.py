@@ -67,7 +67,7 @@ def pack(source: SplitSource, folder: Path) -> SplitSource:
 
 def build(source: SplitSource, folder: Path) -> None:
     """Build the cache anew."""
-    prepare(source, folder / "cache", rebuild=True)
+    prepare(source, folder / "cache")
 
 
 def read_plainly(folder: Path) -> None:

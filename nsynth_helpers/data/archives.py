@@ -11,13 +11,14 @@ import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from isal import igzip, isal_zlib
 
 from nsynth_helpers.data.metadata import SPLITS
-from nsynth_helpers.settings import InputError, atomic_write
+from nsynth_helpers.settings import InputError, atomic_write, shown
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 ARCHIVE_NAMES = ("nsynth-{}.jsonwav.tar.gz", "nsynth-{}.tar.gz", "nsynth-{}.tar")
@@ -43,11 +44,6 @@ class SplitSource:
     def is_archive(self) -> bool:
         """Whether the notes are streamed out of an archive."""
         return self.path.is_file()
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the archive goes through gzip, told by its first bytes rather than by its name."""
-        return self.is_archive and _is_gzip(self.path)
 
 
 @dataclass(frozen=True)
@@ -78,34 +74,43 @@ def find_split(folder: Path, split: str) -> SplitSource:
         If the split's name is unknown, or neither folder nor archive is there.
     """
     if split not in SPLITS:
-        raise InputError(f"There is no split '{split}'; use one of {', '.join(SPLITS)}.")
+        raise InputError(f"There is no split '{shown(split)}'; use one of {', '.join(SPLITS)}.")
     candidates = [f"nsynth-{split}", *(name.format(split) for name in ARCHIVE_NAMES)]
-    for name in candidates:
-        if (folder / name).exists():
-            return SplitSource(split, folder / name)
+    with readable(folder):
+        for name in candidates:
+            if (folder / name).exists():
+                return SplitSource(split, folder / name)
     raise InputError(
         f"{folder} holds no {split} split; put {' or '.join(candidates[:2])} there, "
         f"or run: python -m nsynth_helpers download {split} --to {folder}"
     )
 
 
-def fingerprint(source: SplitSource) -> str:
-    """Tell quickly whether a source is still the one that was read, by names, sizes and times of its files.
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn a refusal of the system to let something be read into a sentence that names it; other errors pass."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{error.filename or path} may not be read; give yourself the right to read it.") from None
 
-    Returns
-    -------
-    str
-        A SHA-256 in hex. Reading 290,000 folder entries takes about a second; no audio is opened.
+
+def fingerprint(source: SplitSource) -> str:
+    """Tell quickly whether a source is still the one that was read: a SHA-256 of its files' names, sizes and times.
+
+    Reading 290,000 folder entries takes about a second; no audio is opened.
     """
     digest = hashlib.sha256()
-    for name, stat in sorted(_entries(source)):
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    with readable(source.path):
+        entries = sorted(_entries(source))
+    for name, stat in entries:
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -123,11 +128,8 @@ def _entries(source: SplitSource) -> Iterator[tuple[str, os.stat_result]]:
 class NoteStream:
     """Iterate over the audio of a split; ``examples`` holds its ``examples.json`` once it has been met.
 
-    Parameters
-    ----------
-    source : SplitSource
-        A folder or an archive. A folder is read in the order of its file names. An archive is read in its own
-        order in one pass, where ``examples.json`` may come first or last.
+    A folder is read in the order of its file names, an archive in its own order, in one pass, where ``examples.json``
+    may come first or last. Hidden files, such as the ``._*`` of macOS, are passed over.
 
     Yields
     ------
@@ -136,7 +138,8 @@ class NoteStream:
     Raises
     ------
     InputError
-        If the archive is damaged, hostile or of another split, or ``examples.json`` is missing.
+        If the archive is damaged, hostile or of another split, ``examples.json`` is missing, or something may not be
+        read.
     """
 
     def __init__(self, source: SplitSource):
@@ -151,26 +154,39 @@ class NoteStream:
 
     def _from_folder(self) -> Iterator[AudioFile]:
         examples = self.source.path / EXAMPLES
-        self.examples = examples.read_bytes() if examples.is_file() else None
-        if self.examples is None:
-            return
-        names = sorted(name for name, _ in _entries(self.source) if name.endswith(AUDIO_SUFFIXES))
+        with readable(examples):
+            if not examples.is_file():
+                return
+            if examples.stat().st_size > MAX_EXAMPLES_BYTES:
+                raise InputError(f"{examples} has more than {MAX_EXAMPLES_BYTES:,} bytes; fetch or unpack it again.")
+            self.examples = examples.read_bytes()
+            names = sorted(name for name, _ in _entries(self.source) if _is_audio(name))
         for name in names:
             path = self.source.path / "audio" / name
-            yield AudioFile(path.stem, str(path), path)
+            yield AudioFile(path.stem, shown(str(path)), path)
 
     def _from_archive(self) -> Iterator[AudioFile]:
         for name, content in open_members(self.source.path):
-            path = PurePosixPath(name)
-            if path.parts[0] != f"nsynth-{self.source.split}":
+            parts = PurePosixPath(name).parts
+            if parts[-1].startswith("."):
+                continue
+            # Packed from inside the split's folder, an archive has no folder of this name.
+            if parts[0] == f"nsynth-{self.source.split}":
+                parts = parts[1:]
+            elif parts[0] not in ("audio", EXAMPLES):
                 raise InputError(
-                    f"{self.source.path} holds '{name}', which is not of the {self.source.split} split; "
+                    f"{self.source.path} holds '{shown(name)}', which is not of the {self.source.split} split; "
                     "give the archive its own name back."
                 )
-            if path.parts[1:] == (EXAMPLES,):
+            if parts == (EXAMPLES,):
                 self.examples = content
-            elif len(path.parts) == 3 and path.parts[1] == "audio" and path.suffix in AUDIO_SUFFIXES:
-                yield AudioFile(path.stem, f"{self.source.path.name}:{name}", io.BytesIO(content))
+            elif len(parts) == 2 and parts[0] == "audio" and _is_audio(parts[1]):
+                stem = PurePosixPath(name).stem
+                yield AudioFile(stem, shown(f"{self.source.path.name}:{name}"), io.BytesIO(content))
+
+
+def _is_audio(name: str) -> bool:
+    return name.endswith(AUDIO_SUFFIXES) and not name.startswith(".")
 
 
 class _Unsafe(Exception):
@@ -197,7 +213,8 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with (
-            _unpacked(path) as file,
+            # Its large pieces leave the decoding thread more of the interpreter's lock than those of Python's reader.
+            igzip.open(path) if is_gzip(path) else path.open("rb") as file,
             _ReadAhead(file) as stream,
             tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER) as archive,
         ):
@@ -221,17 +238,13 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path or download the split.") from None
     except (tarfile.TarError, EOFError, OSError, ValueError, isal_zlib.error, RecursionError) as error:
-        raise InputError(f"{path} is truncated or damaged ({error}); fetch the archive again.") from None
+        raise InputError(f"{path} is truncated or damaged ({shown(error)}); fetch the archive again.") from None
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
+def is_gzip(path: Path) -> bool:
+    """Whether a file goes through gzip, told by its first bytes rather than by its name."""
+    with readable(path), path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
-
-
-def _unpacked(path: Path):
-    # Its large pieces leave the decoding thread more of the interpreter's lock than those of Python's own reader.
-    return igzip.open(path) if _is_gzip(path) else path.open("rb")
 
 
 class _ReadAhead:
@@ -272,25 +285,25 @@ class _ReadAhead:
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
-    path = PurePosixPath(member.name)
+    path, name = PurePosixPath(member.name), shown(member.name)
     if count >= MAX_MEMBERS:
         raise _Unsafe(f"more than {MAX_MEMBERS:,} members")
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or not path.parts:
-        raise _Unsafe(f"the unsafe path '{member.name}'")
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name or not (path.parts or member.isdir()):
+        raise _Unsafe(f"the unsafe path '{name}'")
     if not (member.isfile() or member.isdir()):
-        raise _Unsafe(f"'{member.name}', a link or a device")
+        raise _Unsafe(f"'{name}', a link or a device")
     limit = MAX_EXAMPLES_BYTES if path.name == EXAMPLES else MAX_AUDIO_BYTES
     if not 0 <= member.size <= limit:
-        raise _Unsafe(f"'{member.name}' of {member.size} bytes, a size that it cannot have")
+        raise _Unsafe(f"'{name}' of {member.size} bytes, a size that it cannot have")
 
 
 def write_archive(path: Path, split: str, records: dict[str, dict], audio: Iterable[tuple[str, bytes]]) -> None:
-    """Write a split as a ``.tar`` in the official layout; the same input always gives the same bytes.
+    """Write a split as a ``.tar`` in the official layout, whole or not at all; the same input gives the same bytes.
 
     Parameters
     ----------
     path : pathlib.Path
-        The archive; it appears under its name only once it is whole.
+        The archive.
     split : str
         ``train``, ``valid`` or ``test``.
     records : dict
@@ -300,16 +313,12 @@ def write_archive(path: Path, split: str, records: dict[str, dict], audio: Itera
     """
 
     def write(temporary: Path) -> None:
+        examples = (EXAMPLES, json.dumps(records, indent=1).encode())
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-            _add_member(archive, f"nsynth-{split}/{EXAMPLES}", json.dumps(records, indent=1).encode())
-            for name, content in audio:
-                _add_member(archive, f"nsynth-{split}/audio/{name}", content)
+            for name, content in itertools.chain([examples], ((f"audio/{name}", content) for name, content in audio)):
+                # A new TarInfo has time, user and group 0.
+                member = tarfile.TarInfo(f"nsynth-{split}/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
 
     atomic_write(path, write)
-
-
-def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    # A new TarInfo has time, user and group 0.
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))

@@ -3,35 +3,77 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import os
-import shutil
+import struct
+import sys
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import soundfile
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from tqdm.auto import tqdm
 
-from nsynth_helpers.data.archives import AudioFile, NoteStream, SplitSource, content_digest, find_split, fingerprint
-from nsynth_helpers.data.decoding import decode_all
+from nsynth_helpers.data.archives import (
+    AudioFile,
+    NoteStream,
+    SplitSource,
+    content_digest,
+    find_split,
+    fingerprint,
+    is_gzip,
+)
 from nsynth_helpers.data.metadata import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
-from nsynth_helpers.settings import InputError, Settings, explain_full_disk, file_lock, progress_is_off, write_json
+from nsynth_helpers.settings import (
+    InputError,
+    Settings,
+    explain_full_disk,
+    file_lock,
+    progress_is_off,
+    shown,
+    write_text,
+)
 
-WAVEFORMS, NOTES, RECORD, JOURNAL = "waveforms.int16", "notes.parquet", "cache.json", "decoded.txt"
-HASH_CHUNK = 1 << 22
-LINE_BUFFERED = 1
-KEPT = "the notes decoded so far are kept (NSYNTH_CACHE may name a folder on a larger disk)"
+WAVEFORMS, NOTES, RECORD, KEPT = "waveforms.int16", "notes.parquet", "cache.json", "kept"
+# All that a cache, or the build of one, ever holds; decoded.txt is from builds of earlier versions.
+OWN_FILES = (WAVEFORMS, NOTES, RECORD, f"{RECORD}.*.tmp", KEPT, "decoded.txt")
+WORDS, NUMBERS = ("note_str", "family", "source", "instrument", "qualities"), ("label", "pitch", "velocity")
+FILES_IN_TASK = 32
+# libsndfile's int16 of these is not what they hold: it does not scale floats (soundfile's floats are int16 / 32768),
+# and what a lossy codec decodes beyond full scale wraps around.
+FLOAT_SCALES = {"FLOAT": 32_768, "DOUBLE": 32_768, "VORBIS": 32_767, "OPUS": 32_767, "MPEG_LAYER_III": 32_767}
+# Beyond it a float file holds unscaled integers, of which clipping would leave a square wave.
+FLOAT_PEAK = 256
+OR_SKIP = "or leave it out with --skip-bad (NSYNTH_SKIP_BAD=1)"
+REBUILD = "run prepare again with --rebuild, or delete that folder"
+
+
+class Note(NamedTuple):
+    """One note of a split; `audio` is its waveform, int16 of shape ``(samples,)``, at 16 kHz."""
+
+    note_str: str
+    family: str
+    source: str
+    instrument: str
+    pitch: int
+    velocity: int
+    audio: np.ndarray
 
 
 @dataclass(frozen=True)
 class NSynthSplit:
-    """One split, decoded.
+    """One split, decoded; ``split[note_str]`` is its `Note` of that name.
 
     Attributes
     ----------
-    split : str
+    name : str
         ``train``, ``valid`` or ``test``.
     notes : pandas.DataFrame
         One row a note; row i describes waveform i. ``synth_lead`` is still in it.
@@ -40,10 +82,10 @@ class NSynthSplit:
     digest : str
         SHA-256 of the names and waveforms: the identity of this data, wherever it lies.
     skipped : tuple of str
-        One line for each note that ``--skip-bad`` left out.
+        One line for each note that was left out because it is bad.
     """
 
-    split: str
+    name: str
     notes: pd.DataFrame
     waveforms: np.ndarray
     digest: str
@@ -54,68 +96,83 @@ class NSynthSplit:
         """Length of each waveform in seconds."""
         return self.waveforms.shape[1] / SAMPLE_RATE
 
-    def waveform(self, note_str: str) -> np.ndarray:
-        """The waveform of a note by its name, shape ``(samples,)``, int16."""
+    def __getitem__(self, note_str: str) -> Note:
         rows = np.flatnonzero(self.notes["note_str"].to_numpy() == note_str)
         if not len(rows):
-            raise InputError(f"The {self.split} split holds no note '{note_str}'; choose one of its table of notes.")
-        return self.waveforms[rows[0]]
+            raise InputError(
+                f"The {self.name} split holds no note '{shown(note_str)}'; choose one of its table of notes."
+            )
+        [words] = self.notes.iloc[rows[:1]][list(Note._fields[:-1])].to_dict("records")
+        return Note(**words, audio=self.waveforms[rows[0]])
+
+
+class CacheRecord(BaseModel):
+    """The ``cache.json`` of a finished cache: what it was made from, and what is in it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    source: str
+    fingerprint: str
+    seconds: float
+    content: str | None
+    shape: tuple[PositiveInt, PositiveInt]
+    digest: str
+    skipped: tuple[str, ...]
 
 
 def load_splits(settings: Settings, splits=SPLITS) -> dict[str, NSynthSplit]:
     """Load the splits of the settings' data, decoding what is not decoded yet.
 
-    Notes
-    -----
-    Used in: every notebook.
+    Examples
+    --------
+    >>> import nsynth_helpers as ns
+    >>> splits = ns.load_splits(ns.Settings.from_environment({"NSYNTH_SECONDS": "0.25"}), ["test"])
+    >>> splits["test"].waveforms.shape
+    (400, 4000)
+    >>> note = splits["test"]["bass_acoustic_032-030-025"]
+    >>> note.family, note.pitch, note.audio.dtype
+    ('bass', 30, dtype('int16'))
     """
     return {split: load_split(settings, split) for split in splits}
 
 
-def load_split(settings: Settings, split: str, **options) -> NSynthSplit:
-    """Load one split from its cache; build the cache first where there is none.
-
-    Parameters
-    ----------
-    settings : Settings
-        Names the data, the seconds, the cache folder and the number of decoding threads.
-    split : str
-        ``train``, ``valid`` or ``test``.
-    **options
-        ``skip_bad`` and ``rebuild`` of `prepare`.
+def load_split(settings: Settings, split: str, rebuild: bool = False) -> NSynthSplit:
+    """Load one split from its cache; build the cache first where there is none, or anew if `rebuild`.
 
     Raises
     ------
     InputError
-        If the source is missing or bad, or the cache was made from files that have changed since.
+        If the source is missing or bad, or its cache is damaged, cannot be written, was made from files that have
+        changed since, or leaves bad notes out although the settings do not say so.
     """
     source = find_split(settings.data_folder, split)
     folder = cache_folder(settings, source)
-    lock = folder.with_name(folder.name + ".lock")
-    with explain_full_disk(folder.parent, KEPT), file_lock(lock, f"prepares {folder}"):
-        if options.get("rebuild") or not (folder / RECORD).exists():
-            prepare(source, folder, settings.seconds, workers=settings.workers, **options)
-        return _open(source, folder)
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(folder.with_name(folder.name + ".lock"), f"prepares {folder}"))
+        except OSError as error:
+            # A complete cache may lie on a disk that nobody writes to.
+            if rebuild or not os.path.exists(folder / RECORD):
+                raise InputError(
+                    f"The cache {folder} cannot be written ({error.strerror}); set NSYNTH_CACHE to a folder of yours."
+                ) from None
+        if rebuild or not (folder / RECORD).exists():
+            prepare(source, folder, settings.seconds, settings.workers, settings.skip_bad)
+        return _open(source, folder, settings)
 
 
 def cache_folder(settings: Settings, source: SplitSource) -> Path:
     """Where a split's cache lies: keyed by where the source is and how many seconds are kept."""
-    place = hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()[:8]
+    place = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:8]
     return settings.cache / f"{settings.data_name}-{place}-{settings.seconds:g}s" / source.split
 
 
-def prepare(
-    source: SplitSource,
-    folder: Path,
-    seconds: float = 1.0,
-    workers: int = 0,
-    skip_bad: bool = False,
-    rebuild: bool = False,
-) -> None:
+def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: int = 0, skip_bad: bool = False) -> None:
     """Decode the first seconds of every note of a split into a waveform cache, in one streaming pass.
 
-    A build that was interrupted goes on where it stopped: the archive is streamed again, but no note is decoded
-    twice. The cache appears under its name only once it is whole.
+    The cache appears under its name only once it is whole, in place of an older one. What an interrupted build left is
+    thrown away: of an archive it saves nothing, for decompression takes longer than decoding.
 
     Parameters
     ----------
@@ -130,179 +187,228 @@ def prepare(
         thread decodes beside the one that decompresses, whatever the number.
     skip_bad : bool
         Leave bad notes out, and list them, instead of stopping at the first.
-    rebuild : bool
-        Throw an existing or half-built cache away first.
 
     Raises
     ------
     InputError
         If a note is missing, unreadable, truncated, too short, stereo or of another rate (unless `skip_bad`), if
-        ``examples.json`` disagrees with the audio, or the disk is full.
+        ``examples.json`` disagrees with the audio, the disk is full, or files that are not a cache's are in the way.
     """
     partial = folder.with_name(folder.name + ".partial")
-    if rebuild:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-    identity = {"source": str(source.path.resolve()), "fingerprint": fingerprint(source), "seconds": seconds}
-    with explain_full_disk(folder.parent, KEPT):
-        build = _Build(partial, identity, round(seconds * SAMPLE_RATE), skip_bad)
-        stream = NoteStream(source)
-        with build:
-            build.decode(stream, workers or os.cpu_count() or 1, _progress_bar(source))
-        build.finish(parse_examples(stream.examples, stream.examples_name), stream, folder)
-
-
-@dataclass
-class _Build:
-    """A cache in the making: rows are appended, a journal names them, and a kill leaves both readable."""
-
-    folder: Path
-    identity: dict
-    samples: int
-    skip_bad: bool
-    done: list[str] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self):
-        record = self.folder / RECORD
-        # A build killed in its last moments has a record that says more; what identifies it is in there.
-        if not record.exists() or not self.identity.items() <= json.loads(record.read_text()).items():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            write_json(record, self.identity)
-        self.hash = hashlib.sha256()
-
-    def __enter__(self):
-        self._cut_to_whole_rows()
-        self.rows = (self.folder / WAVEFORMS).open("ab")
-        self.journal = (self.folder / JOURNAL).open("a", buffering=LINE_BUFFERED)
-        return self
-
-    def __exit__(self, *_):
+    with explain_full_disk(folder.parent, "NSYNTH_CACHE may name a folder on a larger disk"):
+        _remove(partial)
+        partial.mkdir(parents=True)
         try:
-            self.rows.close()
-        finally:
-            self.journal.close()
-
-    def _cut_to_whole_rows(self) -> None:
-        """Take up what an interrupted build left: as many rows as both files hold whole."""
-        rows, journal = self.folder / WAVEFORMS, self.folder / JOURNAL
-        rows.touch()
-        journal.touch()
-        whole_lines = journal.read_text().split("\n")[:-1]
-        count = min(len(whole_lines), rows.stat().st_size // (2 * self.samples))
-        self.done = whole_lines[:count]
-        os.truncate(rows, count * 2 * self.samples)
-        os.truncate(journal, sum(len(line) + 1 for line in self.done))
-        with rows.open("rb") as file:
-            while chunk := file.read(HASH_CHUNK):
-                self.hash.update(chunk)
-
-    def decode(self, stream: NoteStream, workers: int, progress: tqdm) -> None:
-        """Decode what is not decoded yet, in the stream's order; each worker has one note in hand."""
-        with progress:
-            files = self._not_decoded_yet(stream, progress)
-            for names, waveforms in decode_all(files, stream.source, workers, self.samples):
-                self._append(names, waveforms)
-
-    def _not_decoded_yet(self, stream: NoteStream, progress: tqdm) -> Iterator[AudioFile]:
-        known, met = set(self.done), set()
-        for audio in stream:
-            if audio.note_str in met:
-                raise InputError(f"{audio.name} occurs twice in {stream.source.path}; remove one of the two.")
-            met.add(audio.note_str)
-            progress.update()
-            if audio.note_str not in known:
-                yield audio
-
-    def _append(self, names: list[str], waveforms: list[np.ndarray | InputError]) -> None:
-        for note_str, waveform in zip(names, waveforms, strict=True):
-            if isinstance(waveform, InputError):
-                if not self.skip_bad:
-                    raise waveform
-                self.skipped[note_str] = str(waveform)
-            else:
-                content = waveform.tobytes()
-                self.rows.write(content)
-                self.rows.flush()
-                self.journal.write(note_str + "\n")
-                self.hash.update(content)
-                self.done.append(note_str)
-
-    def finish(self, examples: pd.DataFrame, stream: NoteStream, folder: Path) -> None:
-        """Compare audio with ``examples.json``, write the table beside the waveforms, and give the cache its name."""
-        self._compare(set(examples["note_str"]), stream)
-        if not self.done:
-            raise InputError(f"{stream.source.path} has no readable note: the split is empty; fetch it again.")
-        table = examples.set_index("note_str").loc[self.done].reset_index()
-        table.to_parquet(self.folder / NOTES, index=False)
-        self.hash.update("\n".join(self.done).encode())
-        record = self.identity | {
-            "content": content_digest(stream.source.path) if stream.source.is_archive else None,
-            "shape": [len(self.done), self.samples],
-            "digest": self.hash.hexdigest(),
-            "skipped": list(self.skipped.values()),
-        }
-        write_json(self.folder / RECORD, record)
-        self.folder.replace(folder)
-        (folder / JOURNAL).unlink(missing_ok=True)
-
-    def _compare(self, listed: set[str], stream: NoteStream) -> None:
-        decoded = set(self.done) | set(self.skipped)
-        for missing in sorted(listed - decoded):
-            self._refuse(missing, f"{stream.examples_name} lists {missing}, but its audio file is missing")
-        surplus = decoded - listed
-        for note_str in sorted(surplus):
-            self._refuse(
-                note_str, f"{stream.source.path} holds audio for {note_str}, which its examples.json does not list"
+            before = fingerprint(source)
+            record = CacheRecord(
+                source=str(source.path.resolve()),
+                fingerprint=before,
+                seconds=seconds,
+                **_build(source, partial, round(seconds * SAMPLE_RATE), workers or os.cpu_count() or 1, skip_bad),
+                content=content_digest(source.path) if source.is_archive else None,
             )
-        if surplus & set(self.done):
-            self._remove(surplus)
-
-    def _refuse(self, note_str: str, sentence: str) -> None:
-        if not self.skip_bad:
-            raise InputError(f"{sentence}; fetch the split again or pass --skip-bad.")
-        self.skipped[note_str] = f"{sentence}."
-
-    def _remove(self, names: set[str]) -> None:
-        """Take rows out of the finished array: audio that examples.json does not list."""
-        path = self.folder / WAVEFORMS
-        kept = [row for row, name in enumerate(self.done) if name not in names]
-        rows = np.memmap(path, dtype=np.int16, mode="r", shape=(len(self.done), self.samples))
-        self.hash = hashlib.sha256()
-        with (self.folder / "kept").open("wb") as file:
-            for row in kept:
-                file.write(rows[row].tobytes())
-                self.hash.update(rows[row].tobytes())
-        self.done = [self.done[row] for row in kept]
-        # Without the journal, which has other rows, a build killed here starts anew instead of mixing notes up.
-        (self.folder / JOURNAL).unlink()
-        (self.folder / "kept").replace(path)
+            if fingerprint(source) != before:
+                raise InputError(f"{source.path} changed while it was decoded; run the same command again.")
+            (partial / RECORD).write_text(record.model_dump_json(indent=1))
+            _remove(folder)
+            partial.replace(folder)
+        finally:
+            _remove(partial)
 
 
-def _open(source: SplitSource, folder: Path) -> NSynthSplit:
+def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_bad: bool) -> dict:
+    """Write the waveforms and their table; return what the record says about them."""
+    stream, rows, skipped, digest = NoteStream(source), {}, {}, hashlib.sha256()
+
+    def leave_out(note_str: str, sentence: str) -> None:
+        if not skip_bad:
+            raise InputError(sentence)
+        skipped[note_str] = sentence
+
+    with (folder / WAVEFORMS).open("wb") as file, _progress_bar(source) as progress:
+        for audio, waveform in _decode(stream, workers, samples):
+            progress.update()
+            if audio.note_str in rows or audio.note_str in skipped:
+                raise InputError(f"{audio.name} occurs twice in {source.path}; remove one of the two.")
+            if isinstance(waveform, InputError):
+                leave_out(audio.note_str, str(waveform))
+            else:
+                rows[audio.note_str] = len(rows)
+                file.write(waveform)
+                digest.update(waveform)
+    table = parse_examples(stream.examples, stream.examples_name).set_index("note_str", drop=False)
+    listed = set(table.index)
+    for note_str in sorted(listed - rows.keys() - skipped.keys()):
+        leave_out(
+            note_str, f"{stream.examples_name} lists {note_str}, but its audio file is missing; add it {OR_SKIP}."
+        )
+    kept = [note_str for note_str in rows if note_str in listed]
+    for note_str in sorted(rows.keys() - listed):
+        leave_out(
+            note_str,
+            f"{source.path} holds audio for {shown(note_str)}, which its examples.json does not list; "
+            f"take it away {OR_SKIP}.",
+        )
+    if not kept:
+        raise InputError(f"{source.path} has no readable note: the split is empty; fetch it again.")
+    if len(kept) < len(rows):
+        digest = _keep_rows(folder / WAVEFORMS, samples, [rows[note_str] for note_str in kept])
+    digest.update("\n".join(kept).encode())
+    table.loc[kept].to_parquet(folder / NOTES, index=False)
+    return {"shape": (len(kept), samples), "digest": digest.hexdigest(), "skipped": tuple(skipped.values())}
+
+
+def _keep_rows(path: Path, samples: int, kept: list[int]):
+    """Take the other rows out of the array on disk; return the hash of what stays."""
+    digest, rows = hashlib.sha256(), np.memmap(path, np.int16, "r").reshape(-1, samples)
+    with path.with_name(KEPT).open("wb") as file:
+        for row in kept:
+            file.write(rows[row])
+            digest.update(rows[row])
+    path.with_name(KEPT).replace(path)
+    return digest
+
+
+def _remove(folder: Path) -> None:
+    """Delete a cache, or the build of one, and nothing else."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise InputError(f"{folder} is in the way of a cache; move it away or set NSYNTH_CACHE to another folder.")
+    if strangers := [path.name for path in folder.iterdir() if not any(map(path.match, OWN_FILES)) or path.is_dir()]:
+        raise InputError(f"{folder} holds '{shown(strangers[0])}', which is no file of a cache; move it away.")
+    # Without its record, which goes first, what is left is no cache.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name != RECORD):
+        path.unlink()
+    folder.rmdir()
+
+
+def _decode(stream: NoteStream, workers: int, samples: int) -> Iterator[tuple[AudioFile, np.ndarray | InputError]]:
+    """Decode the notes of a split, by several workers, in the order of the stream."""
+    # Out of an archive a task is one note, for its bytes are in memory; of a folder it is a handful of paths.
+    size, files = 1 if stream.source.is_archive else FILES_IN_TASK, iter(stream)
+    tasks = iter(lambda: list(itertools.islice(files, size)), [])
+
+    def decode(task: list[AudioFile]) -> list[tuple[AudioFile, np.ndarray | InputError]]:
+        decoded = []
+        for audio in task:
+            try:
+                decoded.append((audio, read_waveform(audio, samples)))
+            except InputError as error:
+                decoded.append((audio, error))
+        return decoded
+
+    if workers == 1 or (stream.source.is_archive and is_gzip(stream.source.path)):
+        # Decompression has a thread of its own and is slower than decoding: more threads would only get in its way.
+        yield from itertools.chain.from_iterable(map(decode, tasks))
+        return
+    in_flight = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for task in tasks:
+            in_flight.append(pool.submit(decode, task))
+            if len(in_flight) >= workers:
+                yield from in_flight.popleft().result()
+        for result in in_flight:
+            yield from result.result()
+
+
+def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
+    """Decode the first samples of one note.
+
+    Returns
+    -------
+    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, truncated, too short, not mono or not at 16 kHz, or holds numbers that are
+        no samples.
+    """
+
+    def refuse(complaint: str, remedy: str = "replace it") -> None:
+        raise InputError(f"{audio.name} {complaint}; {remedy} {OR_SKIP}.")
+
     try:
-        record = json.loads((folder / RECORD).read_text())
-        waveforms = np.memmap(folder / WAVEFORMS, dtype=np.int16, mode="r", shape=tuple(record["shape"]))
+        if audio.name.endswith(".wav") and _is_cut_wav(audio.content):
+            refuse("is truncated: its header promises more bytes")
+        with soundfile.SoundFile(audio.content) as file:
+            if file.samplerate != SAMPLE_RATE:
+                refuse(f"has a sample rate of {file.samplerate} Hz, not {SAMPLE_RATE}", "resample it")
+            if file.channels != 1:
+                refuse(f"has {file.channels} channels, not one", "mix it to mono")
+            if file.frames < samples:
+                seconds = f"{file.frames / SAMPLE_RATE:g} s of {samples / SAMPLE_RATE:g} s"
+                refuse(f"is too short: {seconds}", "set NSYNTH_SECONDS lower, replace the file")
+            scale = FLOAT_SCALES.get(file.subtype)
+            waveform = file.read(samples, dtype="float32" if scale else "int16")
+    except PermissionError:
+        refuse("may not be read", "give yourself the right to read it")
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        refuse(f"cannot be read as audio ({shown(error)})")
+    if len(waveform) < samples:
+        refuse(f"is truncated: {len(waveform)} of {samples} samples")
+    if scale:
+        if not np.isfinite(waveform).all():
+            refuse("has samples that are no numbers (NaN or infinite)")
+        if np.abs(waveform).max() > FLOAT_PEAK:
+            refuse(f"has float samples up to {np.abs(waveform).max():g}, where full scale is 1", "scale it")
+        waveform = np.rint(waveform * np.float32(scale)).clip(-32_768, 32_767).astype(np.int16)
+    return waveform
+
+
+def _is_cut_wav(content) -> bool:
+    """A cut WAV file is read as if it ended there; the size in its header tells the truth."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            head, size = file.read(8), os.fstat(file.fileno()).st_size
+    else:
+        head, size = bytes(content.getbuffer()[:8]), content.getbuffer().nbytes
+    return head[:4] == b"RIFF" and len(head) == 8 and size < struct.unpack("<I", head[4:])[0] + 8
+
+
+def _open(source: SplitSource, folder: Path, settings: Settings) -> NSynthSplit:
+    def refuse(file: str, problem: str) -> None:
+        raise InputError(f"{folder / file} is damaged ({problem}); {REBUILD}.")
+
+    try:
+        record = CacheRecord.model_validate_json((folder / RECORD).read_bytes())
+        _refuse_changed(source, folder, record)
+        if (folder / WAVEFORMS).stat().st_size != 2 * record.shape[0] * record.shape[1]:
+            refuse(WAVEFORMS, "it has other bytes than its record says")
+        waveforms = np.memmap(folder / WAVEFORMS, dtype=np.int16, mode="r", shape=record.shape)
         notes = pd.read_parquet(folder / NOTES)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"The cache {folder} is damaged ({error}); run prepare again with --rebuild, or delete that folder."
-        ) from None
-    _refuse_changed(source, folder, record)
-    return NSynthSplit(source.split, notes, waveforms, record["digest"], tuple(record["skipped"]))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        refuse(RECORD, ": ".join([*map(str, problem["loc"]), shown(problem["msg"])]))
+    except (OSError, ValueError) as error:
+        refuse("", shown(error))
+    if record.shape[1] != round(settings.seconds * SAMPLE_RATE):
+        refuse(RECORD, f"shape: {record.shape[1]} samples are not {settings.seconds:g} s")
+    for columns, is_right in ((WORDS, pd.api.types.is_string_dtype), (NUMBERS, pd.api.types.is_integer_dtype)):
+        for column in columns:
+            if column not in notes or not is_right(notes[column]):
+                refuse(NOTES, f"column {column} is missing or of another type")
+    if len(notes) != len(waveforms):
+        refuse(NOTES, f"it has {len(notes)} rows for {len(waveforms)} notes")
+    if record.skipped:
+        if not settings.skip_bad:
+            raise InputError(record.skipped[0])
+        left_out = f"{len(record.skipped)} bad or missing; the first: {record.skipped[0]}"
+        tqdm.write(f"Left out of the {source.split} split: {left_out}", file=sys.stderr)
+    return NSynthSplit(source.split, notes, waveforms, record.digest, record.skipped)
 
 
-def _refuse_changed(source: SplitSource, folder: Path, record: dict) -> None:
-    if record["fingerprint"] == fingerprint(source):
+def _refuse_changed(source: SplitSource, folder: Path, record: CacheRecord) -> None:
+    current = fingerprint(source)
+    if record.fingerprint == current:
         return
     # Only its time may have changed, as in a fresh checkout; then the bytes are still the same.
-    if record["content"] is None or record["content"] != content_digest(source.path):
-        raise InputError(
-            f"{source.path} has changed since its cache {folder} was made; "
-            "run prepare again with --rebuild, or delete that folder."
-        )
-    write_json(folder / RECORD, record | {"fingerprint": fingerprint(source)})
+    if record.content is None or record.content != content_digest(source.path):
+        raise InputError(f"{source.path} has changed since its cache {folder} was made; {REBUILD}.")
+    # On a disk that nobody writes to the bytes are compared again next time.
+    with suppress(OSError):
+        write_text(folder / RECORD, record.model_copy(update={"fingerprint": current}).model_dump_json(indent=1))
 
 
 def _progress_bar(source: SplitSource) -> tqdm:

@@ -213,7 +213,7 @@ def _levels(cached: NSynthSplit) -> pd.DataFrame:
     measured = [_measure(chunk) for chunk in _chunks(cached)]
     peak, rms, clipped, fingerprint = (np.concatenate(column) for column in zip(*measured, strict=True))
     levels = cached.notes[["note_str", "family", "instrument", "pitch"]].copy()
-    levels.insert(0, "split", cached.split)
+    levels.insert(0, "split", cached.name)
     return levels.assign(
         peak=peak, rms=rms, silent=peak < 10 ** (SILENT_DBFS / 20), clipped=clipped, fingerprint=fingerprint
     )
@@ -223,7 +223,7 @@ def _chunks(cached: NSynthSplit) -> Iterator[np.ndarray]:
     notes, samples = cached.waveforms.shape
     step = max(1, CHUNK_BYTES // (2 * samples))
     off = progress_is_off()
-    with tqdm(total=notes, unit="note", desc=f"checking {cached.split}", leave=False, disable=off) as progress:
+    with tqdm(total=notes, unit="note", desc=f"checking {cached.name}", leave=False, disable=off) as progress:
         for start in range(0, notes, step):
             chunk = np.array(cached.waveforms[start : start + step])
             yield chunk

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE, scale
 from nsynth_helpers.settings import InputError
 
 
@@ -27,7 +27,7 @@ class NSynthDataset(Dataset):
     normalise_level : bool
         Scale each note to a peak of 1 (the 2018 code did not).
     reverse : bool
-        Play each note backwards: for the symmetric-note question of 04_result_analysis.
+        Play each note backwards.
 
     Attributes
     ----------
@@ -40,10 +40,6 @@ class NSynthDataset(Dataset):
     ------
     InputError
         If no note is left, or the waveforms are shorter than asked or than one step.
-
-    Notes
-    -----
-    Used in: 01_data_exploration, 02_lstm_training, 03_blstm_training, 04_result_analysis.
     """
 
     def __init__(
@@ -56,11 +52,11 @@ class NSynthDataset(Dataset):
     ):
         self.rows = np.flatnonzero(cached.notes["label"].to_numpy() >= 0)
         if not len(self.rows):
-            raise InputError(f"The {cached.split} split has no note of the ten families; use another data folder.")
+            raise InputError(f"The {cached.name} split has no note of the ten families; use another data folder.")
         samples = cached.waveforms.shape[1] if seconds is None else round(seconds * SAMPLE_RATE)
         if not step_size <= samples <= cached.waveforms.shape[1]:
             raise InputError(
-                f"{samples} samples of each note were asked for, but the {cached.split} cache holds "
+                f"{samples} samples of each note were asked for, but the {cached.name} cache holds "
                 f"{cached.waveforms.shape[1]} and a step is {step_size}; set NSYNTH_SECONDS to fit."
             )
         self.waveforms = cached.waveforms
@@ -88,23 +84,28 @@ class NSynthDataset(Dataset):
         batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
         if self.reverse:
             batch = batch[:, ::-1]
-        frames = torch.from_numpy(batch.astype(np.float32)).div_(FULL_SCALE)
+        frames = torch.from_numpy(scale(batch))
         if self.normalise_level:
-            frames /= frames.abs().amax(dim=1, keepdim=True).clamp_min(1 / FULL_SCALE)
+            # A silent note stays silent.
+            frames /= frames.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         return frames.view(len(batch), self.steps, self.step_size), self.labels[indices]
 
 
 def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool = False) -> DataLoader:
     """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
-    # With a generator of its own, opening a loader draws nothing from the one that dropout uses.
-    own = torch.Generator()
+    # `__getitems__` has made the batch already. With a generator of its own, opening a loader draws nothing from the
+    # one that dropout uses.
     return DataLoader(
-        notes, batch_size=batch_size, sampler=sampler, collate_fn=_as_it_is, generator=own, drop_last=drop_last
+        notes,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),
+        drop_last=drop_last,
     )
 
 
 def _as_it_is(batch):
-    """`NSynthDataset.__getitems__` has made the batch already."""
     return batch
 
 
@@ -141,8 +142,10 @@ class NSynthDataModule(lightning.LightningDataModule):
             shuffle=self.shuffle,
             seed=self.seed,
         )
-        # A last batch of one note has no spread that batch normalisation could divide by: it is left out.
-        return batches(self.train, self.batch_size, sampler, drop_last=len(sampler) % self.batch_size == 1)
+        # A last batch of one note has no spread that batch normalisation could divide by: it is left out, unless it is
+        # all that there is.
+        drop_last = len(sampler) > self.batch_size and len(sampler) % self.batch_size == 1
+        return batches(self.train, self.batch_size, sampler, drop_last)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of valid notes, in their order."""

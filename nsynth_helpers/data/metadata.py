@@ -6,12 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from nsynth_helpers.settings import InputError
+from nsynth_helpers.settings import InputError, shown
 
 SAMPLE_RATE = 16_000
-# Samples in one step of the 2018 networks: 10 ms.
+# The samples of one step, 10 ms.
 STEP_SIZE = 160
 # The largest 16-bit number, by which the 2018 code divided, rather than by 32768.
 FULL_SCALE = 32_767
@@ -51,13 +52,13 @@ def parse_note_str(note_str: str) -> dict:
     Parameters
     ----------
     note_str : str
-        ``{family}_{source}_{index:03d}-{pitch:03d}-{velocity:03d}``, for example ``bass_electronic_018-022-100``.
+        ``{family}_{source}_{index:03d}-{pitch:03d}-{velocity:03d}``.
 
     Returns
     -------
     dict
         ``note_str``, ``family``, ``label`` (0 to 9, or -1 for the dropped ``synth_lead``), ``source``,
-        ``instrument`` (``bass_electronic_018``), ``pitch`` (MIDI number), ``velocity`` (0 to 127).
+        ``instrument``, ``pitch`` (MIDI number), ``velocity`` (0 to 127).
 
     Raises
     ------
@@ -66,33 +67,27 @@ def parse_note_str(note_str: str) -> dict:
 
     Examples
     --------
-    >>> parse_note_str("bass_electronic_018-022-100")["pitch"]
-    22
+    >>> note = parse_note_str("bass_electronic_018-022-100")
+    >>> note["instrument"], note["label"], note["pitch"]
+    ('bass_electronic_018', 0, 22)
     """
     match = NOTE_STR.fullmatch(note_str)
     if not match:
         raise InputError(
-            f"The note name '{note_str}' is not of the form family_source_000-pitch-velocity with a family of NSynth "
-            f"({', '.join(OFFICIAL_FAMILIES)}); rename the note or remove it."
+            f"The note name '{shown(note_str)}' is not of the form family_source_000-pitch-velocity with a family of "
+            f"NSynth ({', '.join(OFFICIAL_FAMILIES)}); rename the note or remove it."
         )
+    family = match["family"]
     return {
         "note_str": note_str,
-        "family": match["family"],
-        "label": family_label(match["family"]),
+        "family": family,
+        # Fixed here for every split: an encoder fitted to each would move vocal from 9 to 10 where synth_lead occurs.
+        "label": FAMILIES.index(family) if family in FAMILIES else -1,
         "source": match["source"],
         "instrument": match["instrument"],
         "pitch": int(match["pitch"]),
         "velocity": int(match["velocity"]),
     }
-
-
-def family_label(family: str) -> int:
-    """The label of a family: its place in `FAMILIES`, or -1 for the dropped ``synth_lead``.
-
-    The order is fixed here and the same for every split: an encoder fitted to each split would move ``vocal``
-    from 9 to 10 wherever ``synth_lead`` occurs.
-    """
-    return FAMILIES.index(family) if family in FAMILIES else -1
 
 
 def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
@@ -101,8 +96,8 @@ def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     text : bytes
-        The file's content: a JSON object from ``note_str`` to a record. Records may lack ``qualities``, ``note``
-        and ``instrument``; what they do state must agree with the note's name.
+        A JSON object from ``note_str`` to a record. Records may lack ``qualities``, ``note`` and ``instrument``; what
+        they do state must agree with the note's name.
     origin : pathlib.Path or str
         Where the text came from, for messages.
 
@@ -115,15 +110,11 @@ def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
     ------
     InputError
         If the JSON is broken, holds no notes, or a record contradicts its name.
-
-    Notes
-    -----
-    Used in: 01_data_exploration.
     """
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{origin} is not valid JSON ({error}); fetch or unpack it again.") from None
+        raise InputError(f"{origin} is not valid JSON ({shown(error)}); fetch or unpack it again.") from None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
         raise InputError(f"{origin} is not an object of note records; fetch or unpack it again.")
     if not records:
@@ -136,13 +127,20 @@ def _row(note_str: str, record: dict, origin) -> dict:
     for field, column in RECORD_FIELDS.items():
         if field in record and record[field] != row[column]:
             raise InputError(
-                f"{origin} says {field} {record[field]!r} for {note_str}, whose name says {row[column]!r}; "
+                f"{origin} says {field} {shown(record[field])} for {note_str}, whose name says {row[column]}; "
                 "correct the record or fetch the file again."
             )
     qualities = record.get("qualities_str", [])
     if not isinstance(qualities, list) or not all(isinstance(quality, str) for quality in qualities):
-        raise InputError(f"{origin} gives {note_str} qualities_str {qualities!r}, not a list of words; correct it.")
+        raise InputError(
+            f"{origin} gives {note_str} qualities_str {shown(qualities)}, not a list of words; correct it."
+        )
     return row | {"qualities": ",".join(qualities)}
+
+
+def scale(waveform: np.ndarray) -> np.ndarray:
+    """Divide 16-bit samples by full scale: int16 of any shape to float32 of the same, in [-1, 1] but for -32768."""
+    return waveform / np.float32(FULL_SCALE)
 
 
 def keep_families(notes: pd.DataFrame) -> pd.DataFrame:
@@ -150,31 +148,18 @@ def keep_families(notes: pd.DataFrame) -> pd.DataFrame:
     return notes[notes["label"] >= 0]
 
 
-def seen_in(instruments, train: pd.DataFrame) -> pd.Series:
-    """Whether each instrument also has notes in the train split.
+def is_known_noise(notes: pd.DataFrame) -> pd.Series:
+    """Whether each note is one of those that magenta issue 2092 reports as noise: ``brass_acoustic_046``, 84 to 108."""
+    return (notes["instrument"] == "brass_acoustic_046") & notes["pitch"].between(84, 108)
 
-    Parameters
-    ----------
-    instruments : pandas.Series of str
-        Names such as ``bass_electronic_018``.
-    train : pandas.DataFrame
-        The table of the train split.
 
-    Notes
-    -----
-    Membership decides, not a flag in the data, so the same rule works on nsynth-mini and on NSynth (where no
-    instrument of valid or test was seen in training).
-    """
+def seen_in(instruments: pd.Series, train: pd.DataFrame) -> pd.Series:
+    """Whether each instrument also has notes in the train split; no flag in the data decides, so any subset may ask."""
     return instruments.isin(train["instrument"].unique())
 
 
 def instrument_overlap(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Count the instruments that each pair of splits shares (the diagonal: instruments of the split).
-
-    Notes
-    -----
-    Used in: 01_data_exploration.
-    """
+    """Count the instruments that each pair of splits shares (the diagonal: instruments of the split)."""
     instruments = {split: set(table["instrument"]) for split, table in tables.items()}
     counts = {a: {b: len(instruments[a] & instruments[b]) for b in instruments} for a in instruments}
     return pd.DataFrame(counts).loc[list(tables), list(tables)]

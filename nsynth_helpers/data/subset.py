@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from nsynth_helpers.data.archives import NoteStream, SplitSource, find_split, write_archive
+from nsynth_helpers.data.archives import EXAMPLES, NoteStream, SplitSource, find_split, write_archive
 from nsynth_helpers.data.metadata import DROPPED_FAMILY, OFFICIAL_FAMILIES, SPLITS, parse_examples
-from nsynth_helpers.settings import InputError, explain_full_disk
+from nsynth_helpers.settings import InputError, explain_full_disk, progress_is_off, shown
 
 # The proportions of nsynth-mini: 160 train, 20 valid and 40 test notes a family.
 SHARE_OF_SPLIT = {"train": 1.0, "valid": 1 / 8, "test": 1 / 4}
@@ -26,7 +27,8 @@ def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd
     Each family gets `per_family` train notes, an eighth as many valid notes and a quarter as many test notes (at least
     one of each), drawn evenly from its instruments: no instrument gives a second note before all have given their
     first. The dropped family ``synth_lead`` gets a quarter of that, where the split has it. A family with fewer notes
-    gives what it has.
+    gives what it has. Audio files and records are copied as they are. An archive is streamed, never extracted: once if
+    its ``examples.json`` comes before the audio, twice if it comes last (the choice needs all names).
 
     Parameters
     ----------
@@ -47,42 +49,39 @@ def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd
     Raises
     ------
     InputError
-        If `per_family` is below 1, `out` holds something, a split is missing or bad, or the disk is full.
-
-    Notes
-    -----
-    Audio files and records are copied as they are. An archive is streamed, never extracted: once if its
-    ``examples.json`` comes before the audio, twice if it comes last (the choice needs all names).
+        If `per_family` is below 1, `out` is not new or empty, a split is missing or bad, a file of it is a link that
+        leads out of its folder, or the disk is full.
     """
     if per_family < 1:
         raise InputError(f"--per-family is {per_family}; set it to a whole number of at least 1.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not empty; choose a new folder for the subset.")
+    out = out.absolute()
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise InputError(f"{out} is not a new or empty folder; choose another one for the subset.")
     sources = [find_split(folder, split) for split in SPLITS]
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with explain_full_disk(out.parent, "no part of the subset is left behind"):
-            partial.mkdir(parents=True)
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    with explain_full_disk(out.parent, "no part of the subset is left behind"):
+        partial.mkdir(parents=True)
+        try:
             counts = [_cut_split(source, per_family, partial, seed) for source in sources]
             if out.exists():
                 out.rmdir()
             partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return pd.concat(counts, ignore_index=True)
 
 
 def _cut_split(source: SplitSource, per_family: int, out: Path, seed: int) -> pd.DataFrame:
-    examples, examples_name = _read_examples(source)
-    table = parse_examples(examples, examples_name)
+    stream = NoteStream(source)
+    for _ in stream:
+        if stream.examples is not None:
+            break
+    _refuse_link(source, source.path / EXAMPLES)
     asked = {family: _asked(source.split, family, per_family) for family in OFFICIAL_FAMILIES}
-    chosen = choose_notes(table, asked, seed)
-    records = json.loads(examples)
-    names = sorted(chosen["note_str"])
-    write_archive(
-        out / f"nsynth-{source.split}.tar", source.split, {name: records[name] for name in names}, _audio(source, names)
-    )
+    chosen = choose_notes(parse_examples(stream.examples, stream.examples_name), asked, seed)
+    records, names = json.loads(stream.examples), sorted(chosen["note_str"])
+    path = out / f"nsynth-{source.split}.tar"
+    write_archive(path, source.split, {name: records[name] for name in names}, _audio(source, names))
     families = chosen.groupby("family")["instrument"]
     counts = pd.DataFrame({"asked": asked, "notes": families.size(), "instruments": families.nunique()})
     # No split but train has synth_lead: nothing is missing there.
@@ -98,22 +97,7 @@ def _asked(split: str, family: str, per_family: int) -> int:
 
 
 def choose_notes(table: pd.DataFrame, asked: dict[str, int], seed: int) -> pd.DataFrame:
-    """Draw notes of each family, evenly from its instruments.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The table of notes; its order does not matter.
-    asked : dict of str to int
-        How many notes of each family are wanted.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows that were drawn.
-    """
+    """Draw so many notes of each family, evenly from its instruments; the order of the table does not matter."""
     shuffled = table.sort_values("note_str").sample(frac=1, random_state=seed)
     turn = shuffled.groupby("instrument").cumcount()
     in_turns = shuffled.loc[turn.sort_values(kind="stable").index]
@@ -121,29 +105,31 @@ def choose_notes(table: pd.DataFrame, asked: dict[str, int], seed: int) -> pd.Da
     return in_turns[place < in_turns["family"].map(asked)]
 
 
-def _read_examples(source: SplitSource) -> tuple[bytes, str]:
-    """Read ``examples.json`` without going further than needed; return its name for messages, too."""
-    stream = NoteStream(source)
-    for _ in stream:
-        if stream.examples is not None:
-            break
-    return stream.examples, stream.examples_name
-
-
 def _audio(source: SplitSource, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """The audio files of the chosen notes, in the order of the source."""
     missing = set(names)
-    with tqdm(total=len(names), unit="note", desc=f"copying {source.split}", leave=False) as progress:
+    with tqdm(
+        total=len(names), unit="note", desc=f"copying {source.split}", leave=False, disable=progress_is_off()
+    ) as progress:
         for audio in NoteStream(source):
             if audio.note_str in missing:
                 missing.remove(audio.note_str)
-                content = audio.content
-                suffix = Path(audio.name).suffix
-                yield audio.note_str + suffix, content.read_bytes() if isinstance(content, Path) else content.read()
+                if isinstance(audio.content, Path):
+                    _refuse_link(source, audio.content)
+                    content = audio.content.read_bytes()
+                else:
+                    content = audio.content.read()
+                yield audio.note_str + Path(audio.name).suffix, content
                 progress.update()
             if not missing:
                 return
     raise InputError(
-        f"{source.path} lists {sorted(missing)[0]} in its examples.json, but its audio file is missing; "
+        f"{source.path} lists {sorted(missing)[0]} in its {EXAMPLES}, but its audio file is missing; "
         "fetch the split again."
     )
+
+
+def _refuse_link(source: SplitSource, path: Path) -> None:
+    """What is copied must lie in the split's folder: a link could lead to anything that the user may read."""
+    if not path.resolve().is_relative_to(source.path.resolve()):
+        raise InputError(f"{shown(str(path))} is a link out of its folder; put the file itself there.")

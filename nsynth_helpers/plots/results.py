@@ -335,7 +335,7 @@ def plot_gallery(
 
 
 def _draw_note(pair: Sequence[Axes], note: pd.Series, cached: NSynthSplit) -> None:
-    waveform = cached.waveform(note["note_str"])
+    waveform = cached[note["note_str"]].audio
     plot_waveform(waveform, pair[0], family_colours()[note["family"]])
     plot_log_mel_spectrogram(waveform, pair[1], colour_bar=False)
     name = f"{note['instrument']}\npitch {note['pitch']}, velocity {note['velocity']}"

@@ -126,7 +126,7 @@ def evaluate_network(
         raise InputError(f"{out} holds another run; choose a new folder for the predictions.")
     table, scores = classify(network, config.frames(cached), device)
     if out is not None:
-        _keep_predictions(out, table.assign(checkpoint="last", split=cached.split), config, scores)
+        _keep_predictions(out, table.assign(checkpoint="last", split=cached.name), config, scores)
     return scores
 
 

@@ -4,14 +4,13 @@ import errno
 import json
 import os
 import random
-import shutil
-import signal
 import struct
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ import soundfile
 
 from conftest import NOTE_STRS, SECONDS, audio_of, record_of, waveform_of
 from nsynth_helpers.data import cache as waveforms
-from nsynth_helpers.data import decoding
 from nsynth_helpers.data.archives import NoteStream
-from nsynth_helpers.data.cache import load_split, prepare
+from nsynth_helpers.data.cache import Note, load_split, prepare
+from nsynth_helpers.data.metadata import parse_note_str
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 
 NOTE = NOTE_STRS[3]
@@ -38,15 +37,15 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 def load(settings):
-    """Load the test split, with options of `prepare`."""
-    return lambda **options: load_split(settings, "test", **options)
+    """Load the test split, as it is, anew or without its bad notes."""
+    return lambda rebuild=False, skip_bad=False: load_split(replace(settings, skip_bad=skip_bad), "test", rebuild)
 
 
-def refusal(settings, **options) -> str:
-    """The sentence with which the split is refused; nothing that looks finished may be left."""
+def refusal(settings, skip_bad: bool = False) -> str:
+    """The sentence with which the split is refused; nothing but the lock may be left."""
     with pytest.raises(InputError) as caught:
-        load_split(settings, "test", **options)
-    assert not list(settings.cache.rglob("test"))
+        load_split(replace(settings, skip_bad=skip_bad), "test")
+    assert [path.name for path in settings.cache.rglob("*") if path.is_file()] in ([], ["test.lock"])
     sentence = str(caught.value)
     assert "\n" not in sentence and sentence.endswith(".")
     return sentence
@@ -68,7 +67,13 @@ def test_waveforms_are_the_samples_of_the_files(make_folder, load, suffix):
     assert sorted(cached.notes["note_str"]) == sorted(NOTE_STRS)
     for row, note_str in enumerate(cached.notes["note_str"]):
         assert np.array_equal(cached.waveforms[row], waveform_of(note_str))
-        assert np.array_equal(cached.waveform(note_str), waveform_of(note_str))
+        assert np.array_equal(cached[note_str].audio, waveform_of(note_str))
+        assert cached[note_str]._asdict() | {"audio": None} == Note(note_str, *said(note_str), None)._asdict()
+
+
+def said(note_str: str) -> list:
+    """What a name says: family, source, instrument, pitch and velocity."""
+    return [parse_note_str(note_str)[field] for field in Note._fields[1:-1]]
 
 
 def test_ogg_is_read(make_folder, load):
@@ -88,7 +93,7 @@ def test_folder_and_archive_give_the_same_waveforms(make_folder, make_archive, t
 def test_note_that_is_not_there(make_folder, load):
     make_folder()
     with pytest.raises(InputError, match="holds no note 'x'; choose one of its table"):
-        load().waveform("x")
+        load()["x"]
 
 
 def cut(content: bytes, share: float = 0.5) -> bytes:
@@ -159,7 +164,7 @@ def test_surplus_audio(make_folder, settings, load):
     cached = load(skip_bad=True)
     assert surplus in cached.skipped[0]
     for note_str in NOTE_STRS:
-        assert np.array_equal(cached.waveform(note_str), waveform_of(note_str))
+        assert np.array_equal(cached[note_str].audio, waveform_of(note_str))
 
 
 def test_note_twice(make_folder, settings):
@@ -170,7 +175,7 @@ def test_note_twice(make_folder, settings):
 @pytest.mark.parametrize("name", ["drums_acoustic_000-060-100", "notes"])
 def test_audio_of_an_unknown_family_or_name(make_folder, settings, name):
     (make_folder().path / "audio" / f"{name}.wav").write_bytes(audio_of(name))
-    assert f"'{name}' is not of the form" in refusal(settings)
+    assert f"holds audio for {name}, which its examples.json does not list" in refusal(settings)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,7 @@ def test_seconds_have_caches_of_their_own(make_folder, settings, tmp_path):
 
 def test_no_more_notes_in_flight_than_workers(make_archive, tmp_path, monkeypatch):
     lock, in_hand, most = threading.Lock(), set(), []
-    original, from_archive = decoding.read_waveform, NoteStream.__iter__
+    original, from_archive = waveforms.read_waveform, NoteStream.__iter__
 
     def streamed(stream):
         for audio in from_archive(stream):
@@ -254,7 +259,7 @@ def test_no_more_notes_in_flight_than_workers(make_archive, tmp_path, monkeypatc
             in_hand.discard(audio.note_str)
         return waveform
 
-    monkeypatch.setattr(decoding, "read_waveform", slow)
+    monkeypatch.setattr(waveforms, "read_waveform", slow)
     monkeypatch.setattr(NoteStream, "__iter__", streamed)
     prepare(make_archive(packed=False), tmp_path / "cache", SECONDS, workers=3)
     # The note that the stream has just handed over is in the hand of the next free worker.
@@ -264,103 +269,65 @@ def test_no_more_notes_in_flight_than_workers(make_archive, tmp_path, monkeypatc
 # Interruptions
 
 CHILD = """
-    import random, sys, time
+    import sys, time
     from pathlib import Path
-    from nsynth_helpers.data import decoding
-    from nsynth_helpers.data import cache as waveforms
+    from nsynth_helpers.data import cache
     from nsynth_helpers.data.archives import SplitSource
-    log = open(sys.argv[3], "a", buffering=1)
-    original = decoding.read_waveform
+    original = cache.read_waveform
     def read_waveform(audio, samples):
         time.sleep(0.002)
-        waveform = original(audio, samples)
-        log.write(audio.note_str + "\\n")
-        return waveform
-    decoding.read_waveform = read_waveform
-    decoding.FILES_IN_TASK = 4
-    waveforms.prepare(SplitSource("test", Path(sys.argv[1])), Path(sys.argv[2]), 0.05, workers=2)
+        print(audio.note_str, flush=True)
+        return original(audio, samples)
+    cache.read_waveform = read_waveform
+    cache.prepare(SplitSource("test", Path(sys.argv[1])), Path(sys.argv[2]), 0.05, workers=2)
 """
 
 
-def child(source, cache: Path, log: Path) -> subprocess.Popen:
-    """A process that builds the cache slowly and writes down which notes it decodes."""
-    log.touch()
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), source.path, cache, log],
-        stderr=subprocess.DEVNULL,
-        cwd=PROJECT_ROOT,
-    )
-
-
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_killed_build_ends_as_an_uninterrupted_one(make_folder, make_archive, tmp_path, kind):
+def test_killed_build_leaves_nothing_and_the_next_one_is_whole(make_folder, make_archive, tmp_path, kind):
     names = sorted(f"bass_acoustic_{index:03d}-060-100" for index in range(200))
     source = (make_folder if kind == "folder" else make_archive)(note_strs=names)
     prepare(source, tmp_path / "whole", SECONDS, workers=2)
-    cache, journal = tmp_path / "cache", tmp_path / "cache.partial" / waveforms.JOURNAL
-    chance = random.Random(kind)
-    kept: set[str] = set()
-    for attempt in range(4):
-        log = tmp_path / f"log{attempt}"
-        process = child(source, cache, log)
-        if attempt < 3:
-            enough = chance.randint(20, 55)
-            while len(log.read_text().split()) < enough:
-                time.sleep(0.001)
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not kept & set(log.read_text().split()), "decoded although it was kept"
-        if attempt < 3:
-            assert not cache.exists()
-            kept = set(journal.read_text().split("\n")[:-1]) if journal.exists() else set()
-    assert process.returncode == 0 and kept
+    cache, chance = tmp_path / "cache", random.Random(kind)
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), source.path, cache]
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=PROJECT_ROOT) as process:
+            for _ in range(chance.randint(20, 190)):
+                assert process.stdout.readline()
+            process.kill()
+        assert not cache.exists() and (tmp_path / "cache.partial").exists()
+    prepare(source, cache, SECONDS, workers=2)
     assert files_of(cache) == files_of(tmp_path / "whole")
-    records = [json.loads((folder / waveforms.RECORD).read_text()) for folder in (cache, tmp_path / "whole")]
-    assert records[0] == records[1]
+    assert (cache / waveforms.RECORD).read_text() == (tmp_path / "whole" / waveforms.RECORD).read_text()
+    assert not (tmp_path / "cache.partial").exists()
 
 
-def test_build_killed_in_its_last_moment_goes_on(make_folder, tmp_path, monkeypatch):
-    source = make_folder()
-    monkeypatch.setattr(Path, "replace", _stop_at(waveforms.RECORD, Path.replace))
-    with pytest.raises(KeyboardInterrupt):
-        prepare(source, tmp_path / "cache", SECONDS)
-    monkeypatch.undo()
-    monkeypatch.setattr(decoding, "read_waveform", None)
-    prepare(source, tmp_path / "cache", SECONDS)
-    assert len(pd.read_parquet(tmp_path / "cache" / waveforms.NOTES)) == len(NOTE_STRS)
+@pytest.mark.parametrize("steps", range(1, 10))
+def test_killed_at_any_step_of_the_ending(make_folder, load, settings, monkeypatch, steps):
+    """A rebuild stopped before its n-th change of the disk: the old cache is whole, or there is none."""
+    make_folder()
+    old, taken = load(), []
+    expected = (old.digest, np.array(old.waveforms))
 
+    def stop(change):
+        def changed(*arguments, **options):
+            taken.append(change)
+            if len(taken) == steps:
+                os._exit(9)
+            return change(*arguments, **options)
 
-def _stop_at(name: str, replace):
-    """Replace files, but stop before the whole folder gets its name."""
+        return changed
 
-    def interrupted(path, target):
-        if path.suffix == ".partial":
-            raise KeyboardInterrupt
-        return replace(path, target)
-
-    return interrupted
-
-
-@pytest.mark.parametrize("rows_on_disk", [4, 7])
-def test_half_a_row_and_half_a_line_are_cut_off(make_folder, tmp_path, rows_on_disk):
-    """A kill may come between a waveform and its name, and in the middle of either."""
-    source = make_folder(note_strs=sorted(NOTE_STRS))
-    cache, partial = tmp_path / "cache", tmp_path / "cache.partial"
-    (source.path / "audio" / f"{sorted(NOTE_STRS)[8]}.wav").rename(tmp_path / "away.wav")
-    (source.path / "audio" / f"{sorted(NOTE_STRS)[8]}.wav").write_bytes(b"bad")
-    with pytest.raises(InputError):
-        prepare(source, cache, SECONDS, workers=1)
-    identity = (partial / waveforms.RECORD).read_text()
-    os.truncate(partial / waveforms.WAVEFORMS, rows_on_disk * 2 * SAMPLES + 3)
-    journal = (partial / waveforms.JOURNAL).read_bytes()
-    (partial / waveforms.JOURNAL).write_bytes(journal[:-5])
-    shutil.move(tmp_path / "away.wav", source.path / "audio" / f"{sorted(NOTE_STRS)[8]}.wav")
-    record = json.loads(identity) | {"fingerprint": waveforms.fingerprint(source)}
-    (partial / waveforms.RECORD).write_text(json.dumps(record))
-    prepare(source, cache, SECONDS, workers=1)
-    rows = np.fromfile(cache / waveforms.WAVEFORMS, dtype=np.int16).reshape(-1, SAMPLES)
-    for row, note_str in zip(rows, pd.read_parquet(cache / waveforms.NOTES)["note_str"], strict=True):
-        assert np.array_equal(row, waveform_of(note_str))
+    if (child := os.fork()) == 0:
+        for name in ("unlink", "rmdir", "replace", "mkdir"):
+            monkeypatch.setattr(Path, name, stop(getattr(Path, name)))
+        load(rebuild=True)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == (9 if steps < 9 else 0)
+    cached = load()
+    assert (cached.digest, len(cached.skipped)) == (expected[0], 0)
+    assert np.array_equal(cached.waveforms, expected[1])
 
 
 def test_changed_source_is_not_mixed_into_a_half_built_cache(make_folder, tmp_path):
@@ -369,6 +336,7 @@ def test_changed_source_is_not_mixed_into_a_half_built_cache(make_folder, tmp_pa
     bad.write_bytes(b"bad")
     with pytest.raises(InputError):
         prepare(source, tmp_path / "cache", SECONDS, workers=1)
+    assert not list(tmp_path.glob("cache*"))
     for note_str in NOTE_STRS:
         (source.path / "audio" / f"{note_str}.wav").write_bytes(audio_of(note_str[::-1]))
     prepare(source, tmp_path / "cache", SECONDS, workers=1)
@@ -376,24 +344,27 @@ def test_changed_source_is_not_mixed_into_a_half_built_cache(make_folder, tmp_pa
     assert np.array_equal(rows[0], waveform_of(sorted(NOTE_STRS)[0][::-1]))
 
 
-def test_full_disk_ends_in_one_sentence_and_the_build_goes_on(make_folder, settings, load, monkeypatch):
-    make_folder()
-    original, calls = waveforms._Build._append, []
+def test_source_that_changes_while_it_is_decoded(make_folder, settings, monkeypatch):
+    source, read = make_folder(), waveforms.read_waveform
 
-    def full(build, *notes):
-        original(build, *notes)
-        calls.append(notes)
+    def changing(audio, samples):
+        (source.path / "audio" / f"{NOTE}.wav").write_bytes(audio_of(NOTE[::-1]))
+        return read(audio, samples)
+
+    monkeypatch.setattr(waveforms, "read_waveform", changing)
+    assert "changed while it was decoded; run the same command again" in refusal(settings)
+
+
+def test_full_disk_ends_in_one_sentence_and_leaves_nothing(make_folder, settings, load, monkeypatch):
+    make_folder()
+
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(decoding, "FILES_IN_TASK", 3)
-    monkeypatch.setattr(waveforms._Build, "_append", full)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
     assert "free some space and run the same command again" in refusal(settings)
     monkeypatch.undo()
-    decoded = []
-    read = decoding.read_waveform
-    monkeypatch.setattr(decoding, "read_waveform", lambda audio, n: decoded.append(audio.note_str) or read(audio, n))
     assert len(load().waveforms) == len(NOTE_STRS)
-    assert len(decoded) == len(NOTE_STRS) - 3
 
 
 def test_disk_that_is_really_full(make_folder, tmp_path):
@@ -409,7 +380,6 @@ def test_disk_that_is_really_full(make_folder, tmp_path):
     source = make_folder(note_strs=[f"bass_acoustic_{index:03d}-060-100" for index in range(900)])
     script = f"""
         from pathlib import Path
-        from nsynth_helpers.data import decoding
         from nsynth_helpers.data import cache as waveforms
         from nsynth_helpers.data.archives import SplitSource
         from nsynth_helpers.settings import InputError
@@ -421,13 +391,10 @@ def test_disk_that_is_really_full(make_folder, tmp_path):
         else:
             raise SystemExit("the disk was not full")
         import subprocess
+        assert not list(Path("{disk}").iterdir())
         subprocess.run(["mount", "-o", "remount,size=4m", "{disk}"], check=True)
-        kept = len(Path("{disk}/cache.partial/decoded.txt").read_text().split())
-        assert kept > 500, kept
-        decoded, read = [], decoding.read_waveform
-        decoding.read_waveform = lambda audio, n: decoded.append(audio) or read(audio, n)
         waveforms.prepare(source, cache, {SECONDS})
-        assert len(decoded) == 900 - kept and (cache / "cache.json").exists()
+        assert (cache / "cache.json").exists()
         print("finished after the disk was full")
     """
     command = f'{mount} {disk} && exec "$PYTHON" -c "$SCRIPT"'
@@ -447,4 +414,4 @@ def test_header_of_a_wav_may_promise_less(make_folder, load):
     content = audio_of(NOTE)
     assert struct.unpack("<I", content[4:8])[0] == len(content) - 8
     path.write_bytes(content + b"LIST")
-    assert np.array_equal(load().waveform(NOTE), waveform_of(NOTE))
+    assert np.array_equal(load()[NOTE].audio, waveform_of(NOTE))

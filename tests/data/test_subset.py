@@ -105,7 +105,7 @@ def test_nothing_is_overwritten(whole, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     for out in (tmp_path / "out", whole, tmp_path / "out" / "notes.txt"):
-        with pytest.raises(InputError, match="is not empty; choose a new folder"):
+        with pytest.raises(InputError, match="is not a new or empty folder; choose another one"):
             cut_subset(whole, 8, out)
     (tmp_path / "empty").mkdir()
     cut_subset(whole, 8, tmp_path / "empty")

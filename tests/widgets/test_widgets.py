@@ -68,12 +68,12 @@ def choose(explorer, **choice) -> None:
 
 def shows(explorer, splits, split: str, note_str: str) -> bool:
     """Whether caption, picture and sound are all of this note."""
-    fig, _ = plots.plot_note(splits[split].waveform(note_str), note_str)
+    fig, _ = plots.plot_note(splits[split][note_str].audio, note_str)
     view = explorer.view
     return (
         f"<b>{note_str}</b> of the {split} split" in view.caption.value
         and view.picture.value == widgets.figure_png(fig)
-        and view.sound.value == widgets.encode_mp3(splits[split].waveform(note_str))
+        and view.sound.value == widgets.encode_mp3(splits[split][note_str].audio)
     )
 
 
