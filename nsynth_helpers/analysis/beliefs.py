@@ -1,35 +1,44 @@
-"""Belief over time: what a recurrent network would answer after each step of a note, and when it makes up its mind."""
+"""What a recurrent network holds at each step of a note, when it makes up its mind, and what its answer depends on.
+
+torch is loaded by the functions that run a network, so that the tables of this room come without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
-from nsynth_helpers.data.dataset import NSynthDataset, batches
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.predict import choose_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from nsynth_helpers.data.dataset import NSynthDataset
+    from nsynth_helpers.models import RecurrentClassifier
 
 # The outputs of every step of every layer are kept while a batch is read, so batches are smaller than for predicting.
 BELIEF_BATCH = 128
 
 
-@torch.inference_mode()
 def belief_over_time(
-    network: nn.Module, notes: NSynthDataset, rows: Sequence[int] | None = None, device: str = "auto"
+    network: RecurrentClassifier, notes: NSynthDataset, rows: Sequence[int] | None = None, device: str = "auto"
 ) -> np.ndarray:
     """The probability of each family after each step, by applying the output layer to every step's output.
 
+    In a bidirectional network the backward half of step t has read the note from its end down to step t: such a
+    belief is what the network holds at that place of the note, not what it could know by then; for that, see
+    `belief_of_prefixes`.
+
     Parameters
     ----------
-    network : nsynth_helpers.models.RecurrentClassifier
+    network : RecurrentClassifier
         Read at its last step.
     notes : NSynthDataset
-        The notes.
     rows : sequence of int, optional
         Which of the notes; all of them by default.
     device : str
@@ -43,24 +52,13 @@ def belief_over_time(
     Raises
     ------
     InputError
-        If the network has no steps or does not read its last one.
-
-    Notes
-    -----
-    In a bidirectional network the backward half of step t has read the note from its end down to step t: such a
-    belief is what the network holds at that place of the note, not what it could know by then; for that, see
-    `belief_of_prefixes`. Used in: 04_result_analysis.
+        If the network has no steps or does not read its last one, or no note was chosen.
     """
-    _refuse_without_steps(network)
-    place = choose_device(device)
-    network = network.to(place).eval()
-    parts = [network.logits_per_step(frames.to(place)).softmax(dim=2).cpu() for frames in _frames(notes, rows)]
-    return torch.cat(parts).numpy()
+    return _follow(network, notes, rows, device)
 
 
-@torch.inference_mode()
 def belief_of_prefixes(
-    network: nn.Module,
+    network: RecurrentClassifier,
     notes: NSynthDataset,
     lengths: Sequence[int],
     rows: Sequence[int] | None = None,
@@ -68,74 +66,44 @@ def belief_of_prefixes(
 ) -> np.ndarray:
     """The probability of each family when the note is cut off after some steps: what can be known by then.
 
-    Parameters
-    ----------
-    network, notes, rows, device
-        As for `belief_over_time`.
-    lengths : sequence of int
-        The numbers of steps after which the note is cut, 1 to its steps.
-
-    Returns
-    -------
-    beliefs : np.ndarray [shape=(rows, lengths, families)], float32
-        For a network of one direction these are the steps of `belief_over_time`.
-
-    Raises
-    ------
-    InputError
-        If a length is out of range, or as in `belief_over_time`.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    As `belief_over_time`, after the numbers of steps in `lengths` (`InputError` where the note has fewer); of shape
+    (rows, lengths, families). For a network of one direction these are the steps of `belief_over_time`.
     """
-    _refuse_without_steps(network)
     if not all(1 <= length <= notes.steps for length in lengths):
         raise InputError(f"A note has {notes.steps} steps; cut it after 1 to {notes.steps}, not after {list(lengths)}.")
-    place = choose_device(device)
-    network = network.to(place).eval()
-    parts = []
-    for frames in _frames(notes, rows):
-        frames = frames.to(place)
-        parts.append(torch.stack([network(frames[:, :length]).softmax(dim=1) for length in lengths], dim=1).cpu())
-    return torch.cat(parts).numpy()
+    return _follow(network, notes, rows, device, lengths)
 
 
-def _frames(notes: NSynthDataset, rows: Sequence[int] | None):
-    """The frames of the chosen notes, batch by batch."""
-    chosen = range(len(notes)) if rows is None else [int(row) for row in rows]
-    if not len(chosen):
-        raise InputError("No note was chosen; choose at least one to follow its belief.")
-    return (frames for frames, _ in batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH))
+def _follow(network, notes, rows, device, lengths=None) -> np.ndarray:
+    import torch
 
+    from nsynth_helpers.data.dataset import batches
+    from nsynth_helpers.training.predict import choose_device
 
-def _refuse_without_steps(network: nn.Module) -> None:
     if getattr(network, "readout", None) != "last":
         raise InputError(
             f"A {type(network).__name__} that does not read its last step has no belief after each step; "
             "use a recurrent network with readout='last'."
         )
+    chosen = range(len(notes)) if rows is None else [int(row) for row in rows]
+    if not len(chosen):
+        raise InputError("No note was chosen; choose at least one to follow its belief.")
+    place = choose_device(device)
+    network = network.to(place).eval()
+    parts = []
+    with torch.inference_mode():
+        for frames, _ in batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH):
+            frames = frames.to(place)
+            if lengths is None:
+                logits = network.logits_per_step(frames)
+            else:
+                logits = torch.stack([network(frames[:, :length]) for length in lengths], dim=1)
+            parts.append(logits.softmax(dim=2).cpu())
+    return torch.cat(parts).numpy()
 
 
 def spread_rows(labels, per_family: int) -> np.ndarray:
-    """Choose notes of each family, evenly spread over the table, so that a large split is followed by a sample.
-
-    Parameters
-    ----------
-    labels : array of int, shape (notes,)
-        The family of each note, 0 to 9.
-    per_family : int
-        How many notes of each family at most.
-
-    Returns
-    -------
-    rows : np.ndarray of int
-        In rising order.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
+    """Rows of at most so many notes of each family (labels 0 to 9), evenly spread over the table, in rising order."""
     labels = np.asarray(labels)
     chosen = []
     for label in np.unique(labels):
@@ -145,21 +113,9 @@ def spread_rows(labels, per_family: int) -> np.ndarray:
 
 
 def decision_step(beliefs: np.ndarray) -> np.ndarray:
-    """The first step, counted from 1, from which the most probable family no longer changes.
+    """The first step, counted from 1, from which the most probable family of each note no longer changes.
 
-    Parameters
-    ----------
-    beliefs : np.ndarray [shape=(notes, steps, families)]
-        What `belief_over_time` returns.
-
-    Returns
-    -------
-    steps : np.ndarray of int, shape (notes,)
-        1 when the first frame decides; the number of steps when the last one does.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    From beliefs of shape (notes, steps, families); int of shape (notes,).
     """
     predicted = beliefs.argmax(axis=2)
     differs = predicted != predicted[:, -1:]
@@ -170,68 +126,28 @@ def decision_step(beliefs: np.ndarray) -> np.ndarray:
 
 
 def accuracy_per_step(beliefs: np.ndarray, labels) -> np.ndarray:
-    """The share of notes whose most probable family is the true one, after each step, shape (steps,).
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
+    """The share of notes whose most probable family is the true one (labels 0 to 9), after each step."""
     return (beliefs.argmax(axis=2) == np.asarray(labels)[:, None]).mean(axis=0)
 
 
 def average_belief(beliefs: np.ndarray, labels) -> pd.DataFrame:
-    """The mean probability that notes of each family give to their own family, after each step.
+    """The mean probability that notes of each family give to their own family (labels 0 to 9), after each step.
 
-    Parameters
-    ----------
-    beliefs : np.ndarray [shape=(notes, steps, families)]
-        What `belief_over_time` returns.
-    labels : array of int, shape (notes,)
-        The true families, 0 to 9.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by ``step`` (from 1), one column a family; NaN for a family without notes.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    Indexed by ``step`` (from 1), one column a family; NaN for a family without notes.
     """
-    labels = np.asarray(labels)
-    true = beliefs[np.arange(len(labels)), :, labels]  # (notes, steps)
-    steps = pd.RangeIndex(1, beliefs.shape[1] + 1, name="step")
-    columns = {
-        family: true[labels == label].mean(axis=0) if (labels == label).any() else np.nan
-        for label, family in enumerate(FAMILIES)
-    }
-    return pd.DataFrame(columns, index=steps)
+    true = pd.DataFrame(beliefs[np.arange(len(labels)), :, labels], dtype=float)  # (notes, steps)
+    average = true.groupby(np.asarray(FAMILIES)[labels]).mean().reindex(FAMILIES).T
+    return average.set_axis(pd.RangeIndex(1, beliefs.shape[1] + 1, name="step"))
 
 
-def decision_times(beliefs: dict[str, np.ndarray], labels, step_milliseconds: float = 10.0) -> pd.DataFrame:
-    """The median time at which each network makes up its mind, by family and over all notes.
+def decision_times(beliefs: Mapping[str, np.ndarray], labels, step_milliseconds: float = 10.0) -> pd.DataFrame:
+    """The median time at which each network makes up its mind about the same notes, in milliseconds.
 
-    Parameters
-    ----------
-    beliefs : dict of str to np.ndarray
-        What `belief_over_time` returned for each network, on the same notes.
-    labels : array of int, shape (notes,)
-        The true families, 0 to 9.
-    step_milliseconds : float
-        Length of a step.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by family, and ``all``; one column a network, in milliseconds.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    Indexed by the families that have notes, and ``all``; one column a network.
     """
     families = pd.Series(np.array(FAMILIES)[np.asarray(labels)], name="family")
     times = pd.DataFrame({network: decision_step(belief) for network, belief in beliefs.items()}) * step_milliseconds
-    medians = times.groupby(families).median().reindex([family for family in FAMILIES if family in set(families)])
+    medians = times.groupby(families).median()  # groupby sorts by name, which is the order of FAMILIES
     medians.loc["all"] = times.median()
     return medians
 
@@ -239,19 +155,60 @@ def decision_times(beliefs: dict[str, np.ndarray], labels, step_milliseconds: fl
 def telling_notes(agreed: pd.DataFrame) -> list[str]:
     """One note for each way in which two networks can be right or wrong about it, as far as there is one.
 
-    Parameters
-    ----------
-    agreed : pandas.DataFrame
-        What `analysis.agreement` returns.
-
-    Returns
-    -------
-    list of str
-        Note names: both right, only the first, only the second, neither; the middle one of each kind.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    From the table of `agreement`: both right, only the first, only the second, neither; the middle one of each kind.
     """
     kinds = (agreed.loc[agreed["right"] == kind, "note_str"] for kind in ("both", "only a", "only b", "neither"))
     return [notes.iloc[len(notes) // 2] for notes in kinds if len(notes)]
+
+
+def layer_outputs(rnn: nn.RNNBase, frames: torch.Tensor) -> list[torch.Tensor]:
+    """What each layer of a stacked recurrent network hands to the one above, which torch keeps to itself.
+
+    Parameters
+    ----------
+    rnn : torch.nn.RNNBase
+        Batch first; dropout between its layers is left out, as in evaluation.
+    frames : torch.Tensor [shape=(batch, steps, input_size)]
+
+    Returns
+    -------
+    list of torch.Tensor [shape=(batch, steps, directions * hidden_size)]
+        One for each layer; the last is what `rnn` itself gives. In a bidirectional one the forward half comes first.
+    """
+    outputs = []
+    for layer in range(rnn.num_layers):
+        single = type(rnn)(frames.shape[-1], rnn.hidden_size, batch_first=True, bidirectional=rnn.bidirectional)
+        weights = {name: value for name, value in rnn.state_dict().items() if f"_l{layer}" in name}
+        single.load_state_dict({name.replace(f"_l{layer}", "_l0"): value for name, value in weights.items()})
+        frames, _ = single.to(frames)(frames)
+        outputs.append(frames)
+    return outputs
+
+
+def saliency(rnn: nn.RNNBase, frames: torch.Tensor) -> pd.DataFrame:
+    """How strongly each frame moves the last step's output of each layer and direction.
+
+    The size of the derivative of the output, projected on one random direction, by the frame's samples: root mean
+    square over notes. It is computed in float64, since in float32 the faintest would round to 0.
+
+    Parameters
+    ----------
+    rnn, frames
+        As for `layer_outputs`; the notes are averaged over.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each layer and direction (``layer 1 →``), from the first layer to the last, and one column for
+        each frame, 1 to steps. An exact 0 means that no path leads from the frame to that output.
+    """
+    import torch
+
+    frames = frames.detach().cpu().double().requires_grad_()
+    projection = torch.randn(rnn.hidden_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = {}
+    for layer, outputs in enumerate(layer_outputs(rnn, frames), start=1):
+        for arrow, half in zip("→←", outputs[:, -1].split(rnn.hidden_size, dim=1), strict=False):
+            (slope,) = torch.autograd.grad((half @ projection).sum(), frames, retain_graph=True)
+            rows[f"layer {layer} {arrow}"] = slope.square().sum(dim=2).mean(dim=0).sqrt().numpy()
+    return pd.DataFrame.from_dict(rows, orient="index", columns=range(1, frames.shape[1] + 1))

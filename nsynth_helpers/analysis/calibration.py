@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
+from nsynth_helpers.analysis.outcomes import logits_of, make_outcomes
 from nsynth_helpers.analysis.statistics import wilson_interval
-from nsynth_helpers.settings import InputError
+from nsynth_helpers.data.metadata import LOGITS
 
 # A network that is right on every note has no finite best temperature; the search stays within these.
 TEMPERATURES = (0.01, 100.0)
 
 
-def reliability_table(probabilities, correct, bins: int = 15) -> pd.DataFrame:
+def reliability_table(outcomes: pd.DataFrame, bins: int = 15) -> pd.DataFrame:
     """How often the network is right at each level of the probability that it gives its prediction.
 
-    Parameters
-    ----------
-    probabilities : array of float, shape (notes,)
-        Probability of the predicted family, 0 to 1.
-    correct : array of bool, shape (notes,)
-        Whether the prediction is right.
-    bins : int
-        Bins of equal width; each holds its lower edge, the last one also 1.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a bin: ``bin_low``, ``bin_high``, ``notes``, ``probability`` (mean in the bin), ``accuracy``, ``low``,
-        ``high`` (Wilson interval of the accuracy); NaN where a bin has no notes.
-
-    Raises
-    ------
-    InputError
-        If the lengths differ, there are no notes, or a probability is not between 0 and 1.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    One row for each of the bins of equal width, which hold their lower edge, the last one also 1: ``bin_low``,
+    ``bin_high``, ``notes``, ``probability`` (mean in the bin), ``accuracy``, ``low``, ``high`` (Wilson interval of the
+    accuracy); NaN where a bin has no notes.
     """
-    probabilities, correct = np.asarray(probabilities, dtype=float), np.asarray(correct, dtype=float)
-    if probabilities.shape != correct.shape or not len(correct):
-        raise InputError(f"{len(probabilities)} probabilities of {len(correct)} notes; give one for each, and some.")
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise InputError("A probability lies outside 0 to 1; pass softmax probabilities rather than logits.")
+    probabilities, correct = outcomes["probability"], outcomes["correct"].astype(float)
     means, edges, _ = stats.binned_statistic(probabilities, [probabilities, correct], "mean", bins, (0, 1))
     totals, _, _ = stats.binned_statistic(probabilities, [np.ones_like(correct), correct], "sum", bins, (0, 1))
     interval = wilson_interval(totals[1], totals[0])
@@ -52,37 +31,24 @@ def reliability_table(probabilities, correct, bins: int = 15) -> pd.DataFrame:
     return table.assign(probability=means[0], accuracy=means[1], low=interval.low, high=interval.high)
 
 
-def expected_calibration_error(probabilities, correct, bins: int = 15) -> float:
+def expected_calibration_error(outcomes: pd.DataFrame, bins: int = 15) -> float:
     """Mean gap between probability and accuracy over the bins of `reliability_table`, weighted by their notes.
 
-    Notes
-    -----
     Guo and others (2017), "On calibration of modern neural networks", eq. 3. Equals torchmetrics'
     ``MulticlassCalibrationError(norm="l1")`` unless a probability is exactly 1, for which torchmetrics opens a bin of
-    its own. Used in: 04_result_analysis.
+    its own.
     """
-    table = reliability_table(probabilities, correct, bins).dropna()
+    table = reliability_table(outcomes, bins).dropna()
     return float(np.average((table["probability"] - table["accuracy"]).abs(), weights=table["notes"]))
 
 
-def fit_temperature(logits, labels) -> float:
-    """The temperature that makes logits fit the labels best; above 1 the network was over-confident.
+def fit_temperature(outcomes: pd.DataFrame) -> float:
+    """The temperature that makes logits fit the families best; above 1 the network was over-confident.
 
-    Parameters
-    ----------
-    logits : array of float, shape (notes, families)
-        Logits on the valid split (never on test).
-    labels : array of int, shape (notes,)
-        True families as places in `notes.FAMILIES`; `InputError` unless there is one for each row.
-
-    Notes
-    -----
-    Temperature scaling of Guo and others (2017), section 4.2: least negative log-likelihood, searched over the
-    logarithm of the temperature from 0.01 to 100. Used in: 04_result_analysis.
+    To be fitted on valid, never on test. Temperature scaling of Guo and others (2017), section 4.2: least negative
+    log-likelihood, searched over the logarithm of the temperature from 0.01 to 100.
     """
-    logits, labels = np.asarray(logits, dtype=float), np.asarray(labels, dtype=int)
-    if not len(labels) or len(labels) != len(logits):
-        raise InputError(f"{len(logits)} rows of logits with {len(labels)} labels; give one each, and some notes.")
+    logits, labels = logits_of(outcomes), outcomes["label"].to_numpy()
     rows = np.arange(len(labels))
 
     def negative_log_likelihood(log_temperature):
@@ -90,3 +56,30 @@ def fit_temperature(logits, labels) -> float:
 
     found = optimize.minimize_scalar(negative_log_likelihood, bounds=np.log(TEMPERATURES), method="bounded")
     return float(np.exp(found.x))
+
+
+def with_temperature(outcomes: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """The outcomes with every logit divided by a temperature: other probabilities, the same predictions."""
+    return make_outcomes(outcomes.assign(**(outcomes[LOGITS].astype(np.float64) / temperature)))
+
+
+def calibration_table(outcomes: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
+    """Loss and calibration on test before and after temperature scaling; the temperature is fitted on valid alone.
+
+    From a name to the outcomes on valid and on test; so is the result indexed: ``accuracy``, ``temperature``,
+    ``calibration_error_before``, ``calibration_error_after`` (the expected one), ``loss_before``, ``loss_after``
+    (cross-entropy in nats).
+    """
+    rows = {}
+    for name, (valid, test) in outcomes.items():
+        temperature = fit_temperature(valid)
+        scaled = with_temperature(test, temperature)
+        rows[name] = {
+            "accuracy": test["correct"].mean(),
+            "temperature": temperature,
+            "calibration_error_before": expected_calibration_error(test),
+            "calibration_error_after": expected_calibration_error(scaled),
+            "loss_before": test["loss"].mean(),
+            "loss_after": scaled["loss"].mean(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

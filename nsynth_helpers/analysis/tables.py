@@ -1,42 +1,52 @@
-"""Tables of the grid of ablations, and numbers as text."""
+"""Tables of runs and of the grid of ablations, the epoch that each rule chooses, and numbers as text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from nsynth_helpers.analysis.outcomes import make_outcomes, scores_table
 from nsynth_helpers.analysis.statistics import (
     FEWEST_VALUES,
-    Difference,
-    detectable_by_welch,
     detectable_mean_difference,
     mean_difference,
     wilson_interval,
 )
-from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
-from nsynth_helpers.settings import InputError
-from nsynth_helpers.training.grid import GRID, KEY, MINI_DATA, REAL_DATA, Trial, trials
+from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
+from nsynth_helpers.settings import InputError, Settings
 
-ROW = ["data", "group", "variant", "epochs"]
-# What scores without listening: the most frequent family of test, and its share of the notes.
-ALWAYS = {
-    MINI_DATA: ("one family", 1 / len(FAMILIES)),
-    REAL_DATA: (
-        OFFICIAL_FAMILIES[np.argmax(OFFICIAL_FAMILY_NOTES["test"])],
-        max(OFFICIAL_FAMILY_NOTES["test"]) / OFFICIAL_NOTES["test"],
-    ),
+if TYPE_CHECKING:
+    from nsynth_helpers.data.cache import NSynthSplit
+    from nsynth_helpers.training.grid import Trial
+    from nsynth_helpers.training.runs import Run, RunConfig
+
+NETWORK_NAMES = {
+    "lstm": "LSTM",
+    "blstm": "BLSTM",
+    "fully_connected": "fully connected net",
+    "convolutional": "convolutional net",
 }
-# Rows of these groups say by themselves what was changed.
-NAMED_BY_THE_CHANGE = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
-# More than the error of a float left just below a half, so that equal shares look equal.
+SHOWN_SETTINGS = {
+    "optimizer": "optimizer",
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "epochs": "epochs",
+    "seconds": "seconds of each note",
+    "shuffle": "training notes shuffled",
+    "seed": "seed",
+}
+UNKNOWN = "not published"
+# What tells one variant of the grid from every other.
+ROW = ["data", "group", "variant", "epochs"]
+# More than the error of a float left just below a half.
 A_HAIR = 1e-9
 
 
 def percent(share: float) -> str:
-    """A share of 1 as text: 0.648 is ``64.8 %``; halves go up, however the float came out; NaN is ``–``.
+    """A share of 1 as text; halves go up, however the float came out; NaN is ``–``.
 
     Examples
     --------
@@ -74,53 +84,192 @@ def interval_text(interval, number: Callable[[float], str] = percent) -> str:
     return f"{number(interval.estimate)} ({number(interval.low)} to {number(interval.high)})"
 
 
-def baseline_of(variant: str) -> str:
-    """The 2018 network that a change starts from.
+def in_percent(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The table with its columns of shares (all columns by default) as text, with spaces that do not break."""
+    shown = list(columns or table.columns)
+    return table.assign(**table[shown].map(lambda share: percent(share).replace(" ", "\N{NO-BREAK SPACE}")))
 
-    Notes
-    -----
-    Used in: 05_ablations.
+
+def run_outcomes(
+    run: Run, splits: Mapping[str, NSynthSplit], settings: Settings, split: str = "test", checkpoint: str = "last"
+) -> pd.DataFrame:
+    """The outcomes of a finished run on a split at hand, in the order of its notes.
+
+    The predictions that the run keeps are taken if they are of these very notes. A committed run may have met other
+    data: then its network classifies the notes at hand.
     """
-    return "2018 BLSTM" if "BLSTM" in variant else "2018 LSTM"
+    from nsynth_helpers.training.predict import predict  # here, since it loads torch
+    from nsynth_helpers.training.runs import data_digests
+
+    notes = run.config.frames(splits[split])
+    if all(run.record["data"].get(name) == digest for name, digest in data_digests(dict(splits)).items()):
+        kept = run.predictions(split, checkpoint)
+        if kept["note_str"].tolist() == notes.notes["note_str"].tolist():
+            return make_outcomes(kept)
+    return make_outcomes(predict(run.load_network(checkpoint), notes, settings.device))
 
 
-def compared_with(variant: str) -> str:
-    """The 2018 network that a row is set against: `baseline_of` it, and of the 2018 BLSTM itself the 2018 LSTM.
+def runs_table(runs: Mapping[str, Run], settings: Settings) -> pd.DataFrame:
+    """Which runs are analysed: their folders, whether they are committed ones, and what they were trained on."""
+    rows = {
+        name: {
+            "run": run.path.name,
+            "kept in": "results (committed)" if run.path.parent == settings.results else "runs (these settings)",
+            "trained on": run.record["data"]["name"],
+            "epochs": run.config.epochs,
+            "best epoch": run.metrics["best"]["epoch"],
+            "seed": run.config.seed,
+        }
+        for name, run in runs.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
-    Notes
-    -----
-    Used in: 05_ablations.
+
+def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping | None = None) -> pd.DataFrame:
+    """Every hyper-parameter of some configurations, one row each, one column a name, as text.
+
+    With the ``hyperparameters`` of `claims.published.read_report` as `report`, the two networks of 2018 come first.
     """
-    return "2018 LSTM" if variant == "2018 BLSTM" else baseline_of(variant)
+    from nsynth_helpers.models import build_network  # here, since it loads torch
+
+    columns = {}
+    for network in ("lstm", "blstm") if report else ():
+        columns[f"2018 {NETWORK_NAMES[network]}"] = (
+            _shape_of(build_network(network))
+            | {name: report.get(setting, UNKNOWN) for setting, name in SHOWN_SETTINGS.items()}
+            | {"optimizer": report["optimizer"].lower(), "training notes shuffled": False}
+            | {"input of a step": report["input_size"], "hidden size": report["hidden_size"]}
+            | {"layers": report["num_layers"]}
+        )
+    for name, config in configs.items():
+        shown = {name: getattr(config, setting) for setting, name in SHOWN_SETTINGS.items()}
+        columns[name] = _shape_of(config.build_network()) | shown
+
+    def text(value) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    # A network without steps lacks some rows: there, the table says so.
+    return pd.DataFrame(columns, dtype=object).map(text, na_action="ignore").fillna("–")
 
 
-def row_name(group: str, variant: str) -> str:
-    """What a reader calls a row: the variant, with its group where that says more."""
-    return variant if group in NAMED_BY_THE_CHANGE else f"{group}: {variant}"
+def _shape_of(network) -> dict:
+    """The rows of `hyperparameter_table` that a network tells."""
+    from nsynth_helpers.models import count_parameters
+
+    if hasattr(network, "rnn"):
+        shape = {
+            "input of a step": network.rnn.input_size,
+            "hidden size": network.rnn.hidden_size,
+            "layers": network.rnn.num_layers,
+            "directions": "two" if network.rnn.bidirectional else "one",
+            "read out at": "last step" if network.readout == "last" else network.readout,
+        }
+    else:
+        # The weights of layers have more than one dimension, those of a normalisation one.
+        sizes = [weight.shape[0] for weight in network.parameters() if weight.dim() > 1]
+        shape = {
+            "input of a step": "all at once",
+            "hidden size": ", ".join(map(str, sizes[:-1])),
+            "layers": len(sizes),
+        }
+    return shape | {"numbers learned": f"{count_parameters(network):,}"}
 
 
-def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
-    """One value a seed of a row of the grid, in the order of the seeds; empty where nothing is trained yet.
+def networks_table(runs: Mapping[str, Run], outcomes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Size, speed and accuracy of runs and their outcomes on test.
+
+    Indexed by name: ``parameters``, ``seconds_per_epoch`` (median), ``training_seconds``, ``test_seconds`` (all test
+    notes of the run's own data), then the columns of `scores_table`.
+    """
+    from nsynth_helpers.models import count_parameters
+
+    rows = {
+        name: {
+            "parameters": count_parameters(run.config.build_network()),
+            "seconds_per_epoch": run.history["seconds"].median(),
+            "training_seconds": run.metrics["training_seconds"],
+            "test_seconds": run.metrics["last"]["test"]["seconds"],
+        }
+        for name, run in runs.items()
+    }
+    sizes = pd.DataFrame.from_dict(rows, orient="index").astype({"parameters": int})
+    return sizes.join(scores_table({name: outcomes[name] for name in runs}))
+
+
+def model_selection(history: pd.DataFrame) -> pd.DataFrame:
+    """The epoch that each rule of choosing a model picks; ties go to the earliest.
 
     Parameters
     ----------
-    results : pandas.DataFrame
-        What `ablations.read_results` returns.
-    data, change : str
-        The data's name and the row's.
-    epochs : int
-        Epochs of the row: a 2018 network is trained for several numbers of them.
-    column : str
-        Which of the columns.
+    history : pandas.DataFrame
+        One row an epoch, in order: ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy`` (fraction).
 
-    Notes
-    -----
-    Used in: 05_ablations.
+    Returns
+    -------
+    pandas.DataFrame
+        ``rule``, ``epoch``, ``valid_loss``, ``valid_accuracy``. The rules: ``before first rise`` (of the valid loss;
+        what the 2018 code did; the last epoch if it never rises), ``lowest valid loss``, ``highest valid accuracy``,
+        ``last``.
+
+    Raises
+    ------
+    InputError
+        If there are no epochs or a valid figure is not a finite number.
+    """
+    curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
+    if curves.empty or not np.isfinite(curves).all(axis=None):
+        raise InputError("The history has no epochs or a valid figure that is not a number; train the run again.")
+    rises = np.flatnonzero(curves["valid_loss"].diff() > 0)
+    last = len(curves) - 1
+    picks = {
+        "before first rise": rises[0] - 1 if len(rises) else last,
+        "lowest valid loss": curves["valid_loss"].idxmin(),
+        "highest valid accuracy": curves["valid_accuracy"].idxmax(),
+        "last": last,
+    }
+    table = curves.loc[list(picks.values())].reset_index(drop=True)
+    table.insert(0, "rule", list(picks))
+    return table
+
+
+def baseline_of(variant: str) -> str:
+    """The 2018 network that a variant starts from."""
+    return "2018 BLSTM" if "BLSTM" in variant else "2018 LSTM"
+
+
+def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
+    """One value a seed of a row of the grid, indexed by seed in order; empty where nothing is trained yet.
+
+    From what `training.grid.read_results` returns; a 2018 network is trained for several numbers of epochs.
     """
     rows = results[(results["data"] == data) & (results["variant"] == variant) & (results["epochs"] == epochs)]
     if rows.empty:
         return pd.Series(dtype=float)
     return rows.drop_duplicates("seed").set_index("seed")[column].astype(float).dropna().sort_index()
+
+
+def majority_share(data: str) -> float:
+    """The share of the most frequent family among the test notes of data of the grid: what scores without listening."""
+    from nsynth_helpers.training.grid import REAL_DATA  # here, since it loads torch
+
+    if data == REAL_DATA:
+        return max(OFFICIAL_FAMILY_NOTES["test"]) / OFFICIAL_NOTES["test"]
+    return 1 / len(FAMILIES)  # nsynth-mini has as many notes of each
+
+
+def learnt(results: pd.DataFrame, data: str, variant: str, epochs: int, split: str = "test") -> bool:
+    """Whether a variant beats the floor by more than chance among the notes of a split explains.
+
+    The floor on ``test`` is `majority_share`; on ``train``, whose families are of about one size, a tenth. The mean
+    accuracy over seeds beats it if Wilson's interval of 95 %, for the notes of one split, lies above it.
+    """
+    accuracy, notes = (
+        over_seeds(results, data, variant, epochs, f"{split}_{column}").mean() for column in ("accuracy", "notes")
+    )
+    floor = majority_share(data) if split == "test" else 1 / len(FAMILIES)
+    return bool(wilson_interval(accuracy * notes, notes).low > floor)
 
 
 class VariantComparison(NamedTuple):
@@ -145,7 +294,7 @@ def compare_variants(
     column: str = "test_accuracy",
     confidence: float = 0.95,
 ) -> VariantComparison:
-    """Mean difference of two variants over the seeds that both have, paired seed by seed.
+    """Mean difference of two variants of the grid over the seeds that both have, paired seed by seed.
 
     Parameters
     ----------
@@ -178,129 +327,56 @@ def compare_variants(
     return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)
 
 
-def learnt(results: pd.DataFrame, data: str, variant: str, epochs: int, split: str = "test") -> bool:
-    """Whether a variant beats the floor by more than chance among the notes of a split explains.
-
-    The floor on ``test`` is the share of its most frequent family (`ALWAYS`); on ``train``, whose families are of
-    about one size, a tenth. The mean accuracy over seeds beats it if Wilson's interval of 95 %, for the notes of one
-    split, lies above it.
-    """
-    accuracy, notes = (
-        over_seeds(results, data, variant, epochs, f"{split}_{column}").mean() for column in ("accuracy", "notes")
-    )
-    floor = ALWAYS[data][1] if split == "test" else 1 / len(FAMILIES)
-    return bool(wilson_interval(accuracy * notes, notes).low > floor)
-
-
-def compare_seeds(a: pd.Series, b: pd.Series, confidence: float = 0.95) -> tuple[Difference, float]:
-    """Mean of a minus mean of b over seeds (Welch), and the difference that so many seeds could have detected.
-
-    Raises
-    ------
-    InputError
-        If one of them has fewer than two seeds.
-
-    Notes
-    -----
-    Not paired by seed: the same seed gives two different networks no common fate. Used in: 05_ablations.
-    """
-    difference = mean_difference(a, b, confidence=confidence)
-    return difference, detectable_by_welch(a, b, alpha=1 - confidence)
-
-
-def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
+def summarise_seeds(results: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
     """Mean and standard deviation over seeds of each row of the grid, by data and in the grid's order.
 
-    Parameters
-    ----------
-    results : pandas.DataFrame
-        What `ablations.read_results` returns.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``data, group, variant, epochs, seeds``, ``mean`` and ``deviation`` of the test accuracy (fractions; NaN
-        deviation for one seed), mean ``train_accuracy``, ``parameters`` and ``seconds`` of training.
-
-    Notes
-    -----
-    Used in: 05_ablations.
+    From what `training.grid.read_results` returns: ``data, group, variant, epochs, seeds``, ``mean`` and ``deviation``
+    of the column (NaN deviation for one seed), ``learnt`` (see there), mean ``train_accuracy``, ``parameters`` and
+    mean ``seconds`` of training.
     """
-    columns = [*ROW, "seeds", "mean", "deviation", "train_accuracy", "parameters", "seconds"]
+    from nsynth_helpers.training.grid import GRID
+
+    columns = [*ROW, "seeds", "mean", "deviation", "learnt", "train_accuracy", "parameters", "seconds"]
     if results.empty:
         return pd.DataFrame(columns=columns)
     table = results.groupby(ROW, as_index=False, sort=False).agg(
         seeds=("seed", "nunique"),
-        mean=("test_accuracy", "mean"),
-        deviation=("test_accuracy", "std"),
+        mean=(column, "mean"),
+        deviation=(column, "std"),
         train_accuracy=("train_accuracy", "mean"),
         parameters=("parameters", "first"),
         seconds=("seconds", "mean"),
     )
-    order = {(change.group, change.name): place for place, change in enumerate(GRID)}
-    places = [order.get((row.group, row.variant), len(order)) for row in table.itertuples()]
-    return table.assign(place=places).sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
+    table["learnt"] = [learnt(results, row.data, row.variant, row.epochs) for row in table.itertuples()]
+    order = {(variant.group, variant.name): place for place, variant in enumerate(GRID)}
+    table["place"] = [order.get((row.group, row.variant), len(order)) for row in table.itertuples()]
+    return table.sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
 
 
-def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each row minus that of its 2018 network with the same data and epochs.
+def differences_from_baseline(results: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
+    """Each row of the grid minus its 2018 network with the same data and epochs; the 2018 BLSTM minus the 2018 LSTM.
 
-    Parameters
-    ----------
-    results : pandas.DataFrame
-        What `ablations.read_results` returns.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``data, group, variant, epochs, baseline, seeds, difference, low, high, detectable`` (fractions), without the
-        2018 networks themselves; NaN where a side has fewer than two seeds.
-
-    Notes
-    -----
-    Welch's intervals of 95 % by `compare_seeds`. Used in: 05_ablations.
+    ``data, group, variant, epochs, baseline``, then the fields of `compare_variants`, in the order of
+    `summarise_seeds`.
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
-        baseline = compared_with(row.variant)
-        if row.variant == baseline:
-            continue
-        values, others = (over_seeds(results, row.data, name, row.epochs) for name in (row.variant, baseline))
-        difference = low = high = detectable = np.nan
-        if min(len(values), len(others)) >= FEWEST_VALUES:
-            found, detectable = compare_seeds(values, others)
-            difference, low, high = found.estimate, found.low, found.high
-        elif len(values) and len(others):
-            difference = values.mean() - others.mean()
-        rows.append((*row[1:5], baseline, len(values), difference, low, high, detectable))
-    columns = [*ROW, "baseline", "seeds", "difference", "low", "high", "detectable"]
-    return pd.DataFrame(rows, columns=columns)
+        baseline = "2018 LSTM" if row.variant == "2018 BLSTM" else baseline_of(row.variant)
+        if row.variant != baseline:
+            found = compare_variants(results, row.data, row.variant, baseline, row.epochs, column)
+            rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))
+    return pd.DataFrame(rows, columns=[*ROW, "baseline", *VariantComparison._fields])
 
 
-def grid_progress(results: pd.DataFrame, grid: Sequence[Trial] | None = None) -> pd.DataFrame:
-    """How many trainings of the grid are in the table, by row and data, and how many seeds are still missing.
+def grid_progress(results: pd.DataFrame, grid: Sequence[Trial]) -> pd.DataFrame:
+    """How many trainings of the grid (`training.grid.trials`) are in the table, by row and data.
 
-    Parameters
-    ----------
-    results : pandas.DataFrame
-        What `ablations.read_results` returns.
-    grid : sequence of Trial, optional
-        The grid; the whole one by default.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``data, group, variant, epochs, trainings, done, missing``, in the grid's order.
-
-    Notes
-    -----
-    Used in: 05_ablations.
+    ``data, group, variant, epochs, trainings, done, missing``, in the grid's order.
     """
-    grid = trials() if grid is None else grid
     if not grid:
-        raise InputError("The grid has no cells; name at least one variant, seed and data.")
-    done = {tuple(record) for record in results[KEY].itertuples(index=False)}
-    wanted = pd.DataFrame([cell.key for cell in grid])
-    wanted["done"] = [tuple(cell.key.values()) in done for cell in grid]
+        raise InputError("The grid has no trials; name at least one variant, seed and data.")
+    wanted = pd.DataFrame([trial.key for trial in grid])
+    done = {tuple(record) for record in results[list(wanted)].itertuples(index=False)}
+    wanted["done"] = [tuple(trial.key.values()) in done for trial in grid]
     table = wanted.groupby(ROW, as_index=False, sort=False).agg(trainings=("seed", "size"), done=("done", "sum"))
     return table.assign(missing=table["trainings"] - table["done"])

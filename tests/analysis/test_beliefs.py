@@ -1,9 +1,10 @@
-"""Belief over time, on networks small enough to reason about."""
+"""Belief over time and saliency, on networks small enough to reason about."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from conftest import cached_split
 from nsynth_helpers.analysis import beliefs
@@ -14,7 +15,7 @@ from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.predict import LOGITS, predict
 
 NAMES = [f"{family}_acoustic_000-0{pitch}-100" for family in ("bass", "flute", "vocal") for pitch in (40, 50)]
-STEPS = 12
+STEPS, SHORT = 12, 6
 
 
 @pytest.fixture
@@ -121,3 +122,63 @@ def test_spread_rows_takes_each_family_evenly():
 def test_telling_notes_skips_what_did_not_happen():
     agreed = pd.DataFrame({"note_str": list("uvwxy"), "right": ["both", "both", "both", "neither", "only b"]})
     assert beliefs.telling_notes(agreed) == ["v", "y", "x"]
+
+
+@pytest.fixture
+def frames():
+    return torch.randn(3, SHORT, 4, generator=torch.Generator().manual_seed(0))
+
+
+def small_network(**arguments):
+    torch.manual_seed(1)
+    return RecurrentClassifier(input_size=4, hidden_size=5, **arguments).eval()
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_the_top_layers_outputs_are_those_of_torch(frames, cell, bidirectional):
+    rnn = small_network(cell=cell, bidirectional=bidirectional).rnn
+    outputs = beliefs.layer_outputs(rnn, frames)
+    assert [tuple(layer.shape) for layer in outputs] == [(3, SHORT, 10 if bidirectional else 5)] * 3
+    torch.testing.assert_close(outputs[-1], rnn(frames)[0])
+
+
+def test_the_lowest_layers_outputs_are_those_of_a_network_of_one_layer(frames):
+    rnn, lowest = small_network(bidirectional=True).rnn, nn.LSTM(4, 5, batch_first=True, bidirectional=True)
+    lowest.load_state_dict({name: weights for name, weights in rnn.state_dict().items() if "_l0" in name})
+    torch.testing.assert_close(beliefs.layer_outputs(rnn, frames)[0], lowest(frames)[0])
+
+
+def test_the_lowest_backward_half_has_met_the_last_frame_alone(frames):
+    influence = beliefs.saliency(small_network(bidirectional=True).rnn, frames)
+    assert influence.index.tolist() == [f"layer {layer} {arrow}" for layer in (1, 2, 3) for arrow in "→←"]
+    assert influence.columns.tolist() == list(range(1, SHORT + 1))
+    assert (influence.loc["layer 1 ←", : SHORT - 1] == 0).all()
+    assert influence.loc["layer 1 ←", SHORT] > 0
+    assert (influence.drop(index="layer 1 ←") > 0).all(axis=None)
+
+
+def test_influence_is_the_derivative_of_the_last_output(frames):
+    rnn = small_network(num_layers=1).rnn.double()
+    projection = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    step, size = 1e-6, 4
+    slopes = torch.zeros(3, SHORT, size, dtype=torch.float64)
+    with torch.no_grad():
+        for frame in range(SHORT):
+            for sample in range(size):
+                nudge = torch.zeros(3, SHORT, size, dtype=torch.float64)
+                nudge[:, frame, sample] = step
+                change = rnn(frames.double() + nudge)[0] - rnn(frames.double() - nudge)[0]
+                slopes[:, frame, sample] = change[:, -1] @ projection / (2 * step)
+    expected = slopes.square().sum(dim=2).mean(dim=0).sqrt()
+    assert beliefs.saliency(rnn, frames).loc["layer 1 →"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_a_one_way_network_has_one_row_a_layer_and_its_weights_stay_as_they_are(frames):
+    rnn = small_network().rnn
+    before = {name: weights.clone() for name, weights in rnn.state_dict().items()}
+    influence = beliefs.saliency(rnn, frames)
+    assert influence.index.tolist() == ["layer 1 →", "layer 2 →", "layer 3 →"]
+    assert all(torch.equal(weights, before[name]) for name, weights in rnn.state_dict().items())
+    assert all(parameter.grad is None for parameter in rnn.parameters())
+    assert rnn.weight_ih_l0.dtype == torch.float32

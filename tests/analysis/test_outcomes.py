@@ -1,17 +1,14 @@
 """Predictions to tables, on made-up predictions whose answers are known and on the published matrices."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from nsynth_helpers.analysis import outcomes as analysis
 from nsynth_helpers.analysis import statistics
-from nsynth_helpers.analysis.calibration import expected_calibration_error, fit_temperature
 from nsynth_helpers.data import metadata as notes
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import PROJECT_ROOT, InputError
@@ -60,13 +57,14 @@ FOUR = [
 ]
 
 
-def test_judge_by_hand():
+def test_outcomes_by_hand():
     outcomes = analysis.make_outcomes(predictions_of(FOUR))
     assert outcomes["predicted"].tolist() == ["bass", "keyboard", "bass", "vocal"]
     assert outcomes["correct"].tolist() == [True, False, False, True]
     assert outcomes["margin"].tolist() == [0, 3, 0.5, 0]
     assert outcomes["probability"][1] == pytest.approx(np.exp(4) / (np.exp(4) + np.exp(1) + 8))
     assert outcomes["true_probability"][1] == pytest.approx(np.exp(1) / (np.exp(4) + np.exp(1) + 8))
+    assert outcomes["loss"].to_numpy() == pytest.approx(-np.log(outcomes["true_probability"]))
     assert outcomes["label"].tolist() == [0, 0, 9, 9]
     assert outcomes.loc[2, ["source", "instrument", "pitch", "velocity"]].tolist() == [
         "synthetic",
@@ -76,7 +74,7 @@ def test_judge_by_hand():
     ]
 
 
-def test_judge_keeps_the_index_and_takes_a_part_of_a_larger_table():
+def test_outcomes_keeps_the_index_and_takes_a_part_of_a_larger_table():
     table = pd.concat([predictions_of(FOUR), predictions_of(FOUR).assign(checkpoint="best")])
     best = analysis.make_outcomes(table[table["checkpoint"] == "best"].iloc[::-1])
     assert best.index.tolist() == [3, 2, 1, 0]
@@ -90,16 +88,16 @@ def test_judge_keeps_the_index_and_takes_a_part_of_a_larger_table():
         (lambda table: table.iloc[:0], "hold no notes"),
         (lambda table: pd.concat([table, table]), "bass_acoustic_001-030-050 more than once"),
         (lambda table: table.assign(family="brass"), "bass_acoustic_001-030-050 a 'brass'"),
-        (lambda table: table.assign(note_str=["a", "b", "c", "d"]), "a a 'bass'"),
+        (lambda table: table.assign(note_str=["a", "b", "c", "d"]), "note name 'a'"),
         (lambda table: table.assign(logit_reed=np.float32("nan")), "not a finite number"),
     ],
 )
-def test_judge_refuses_what_it_cannot_judge(change, sentence):
+def test_outcomes_refuse_broken_predictions(change, sentence):
     with pytest.raises(InputError, match=sentence):
         analysis.make_outcomes(change(predictions_of(FOUR)))
 
 
-def test_judge_refuses_the_dropped_family():
+def test_outcomes_refuse_the_dropped_family():
     with pytest.raises(InputError, match="synth_lead_synthetic_001-030-050"):
         analysis.make_outcomes(
             predictions_of(FOUR[:1]).assign(note_str="synth_lead_synthetic_001-030-050", family="synth_lead")
@@ -122,10 +120,10 @@ def test_published_matrices_give_the_published_accuracies(report):
         confusion = analysis.name_confusion_matrix(report[model]["confusion_matrix"])
         assert confusion.sum(axis=1).tolist() == [*notes.OFFICIAL_FAMILY_NOTES["test"][:9], 141]
         assert analysis.normalise_rows(confusion).sum(axis=1).to_numpy() == pytest.approx(1)
-        summary = analysis.summary_of_confusion(confusion)
-        assert (summary.notes, summary.correct) == (4096, report[model]["correct"])
-        assert 100 * summary.accuracy == pytest.approx(report[model]["accuracy_percent"], abs=5e-4)
-        assert np.isnan(summary.expected_calibration_error)
+        summary = analysis.scores_table({model: confusion}).loc[model]
+        assert (summary["notes"], summary["correct"]) == (4096, report[model]["correct"])
+        assert 100 * summary["accuracy"] == pytest.approx(report[model]["accuracy_percent"], abs=5e-4)
+        assert summary[["clustered_low", "clustered_high"]].isna().all()
         scores = analysis.scores_of_confusion(confusion)
         assert scores.loc["string", "recall"] == pytest.approx(recall)
         assert scores.loc["string", "precision"] == pytest.approx(
@@ -134,13 +132,11 @@ def test_published_matrices_give_the_published_accuracies(report):
 
 
 def test_scores_agree_with_scikit_learn(outcomes):
-    summary = analysis.summary_scores(outcomes)
+    summary = analysis.scores_table({"net": outcomes}).loc["net"]
     truth, predicted = outcomes["family"], outcomes["predicted"]
-    assert summary.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
-    assert summary.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
-    assert summary.accuracy == outcomes["correct"].mean()
-    gap = expected_calibration_error(outcomes["probability"], outcomes["correct"])
-    assert asdict(summary)["expected_calibration_error"] == gap
+    assert summary["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert summary["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert summary["accuracy"] == outcomes["correct"].mean()
     scores = analysis.family_scores(outcomes)
     reed = outcomes[outcomes["family"] == "reed"]["correct"]
     interval = statistics.wilson_interval(reed.sum(), len(reed))
@@ -156,16 +152,25 @@ def test_scores_without_notes_or_predictions_are_undefined_and_not_averaged():
     assert scores.loc["keyboard", "precision"] == 0
     assert scores.loc["bass", ["precision", "recall", "f1"]].tolist() == [0.5, 0.5, 0.5]
     assert scores.loc["vocal", "f1"] == pytest.approx(2 / 3)
-    assert analysis.summary_scores(outcomes).macro_f1 == pytest.approx((0.5 + 2 / 3) / 2)
+    assert analysis.scores_table({"net": outcomes})["macro_f1"].tolist() == pytest.approx([(0.5 + 2 / 3) / 2])
 
 
-def test_accuracy_intervals_name_their_units(outcomes):
-    table = analysis.accuracy_intervals(outcomes, draws=500).set_index("resampled")
-    assert table.loc["notes", "units"] == len(outcomes)
-    assert table.loc["instruments", "units"] == outcomes["instrument"].nunique()
-    assert (table["accuracy"] == outcomes["correct"].mean()).all()
-    clustered = statistics.clustered_bootstrap(outcomes["correct"], outcomes["instrument"], draws=500)
-    assert table.loc["instruments", ["low", "high"]].tolist() == [clustered.low, clustered.high]
+def test_scores_hold_both_intervals_as_far_as_the_notes_are_known(outcomes):
+    confusion, count = analysis.confusion_matrix(outcomes), int(outcomes["correct"].sum())
+    table = analysis.scores_table({"notes": outcomes, "cells": confusion, "total": (count, len(outcomes))})
+    assert (table["correct"] == count).all() and (table["notes"] == len(outcomes)).all()
+    alone = statistics.wilson_interval(count, len(outcomes))
+    assert (table[["accuracy", "low", "high"]] == [alone.estimate, alone.low, alone.high]).all(axis=None)
+    clustered = statistics.clustered_bootstrap(outcomes["correct"], outcomes["instrument"])
+    assert table.loc["notes", ["clustered_low", "clustered_high"]].tolist() == [clustered.low, clustered.high]
+    assert table["clustered_low"].notna().tolist() == [True, False, False]
+    assert table["balanced_accuracy"].notna().tolist() == [True, True, False]
+    assert table.loc["cells", "macro_f1"] == table.loc["notes", "macro_f1"]
+
+
+def test_majority_is_counted_in_train_and_tried_on_test():
+    train = pd.DataFrame({"family": ["synth_lead"] * 9 + ["vocal"] * 3 + ["bass"] * 2})
+    assert analysis.majority_accuracy(train, analysis.make_outcomes(predictions_of(FOUR))) == ("vocal", 0.5)
 
 
 def test_extremes_and_margins_by_hand_with_ties_to_the_first_name():
@@ -231,10 +236,9 @@ def test_accuracy_without_noisy_and_duplicate_notes():
     rows = [(f"brass_acoustic_046-{pitch:03d}-050", {"bass": 1}) for pitch in pitches]
     rows += [("brass_acoustic_045-090-050", {"brass": 1}), ("bass_acoustic_046-090-050", {"bass": 1})]
     outcomes = analysis.make_outcomes(predictions_of(rows))
-    noisy = analysis.noisy_notes(outcomes)
-    assert noisy.tolist() == ["brass_acoustic_046-084-050", "brass_acoustic_046-108-050"]
-    table = analysis.accuracy_without(outcomes, {"noisy": noisy, "duplicate": ["brass_acoustic_046-083-050", noisy[1]]})
-    assert table["left_out"].tolist() == ["none", "noisy", "duplicate", "noisy and duplicate"]
+    noise = ["brass_acoustic_046-084-050", "brass_acoustic_046-108-050"]
+    table = analysis.accuracy_without(outcomes, {"noise": noise, "duplicate": ["brass_acoustic_046-083-050", noise[1]]})
+    assert table["left_out"].tolist() == ["none", "noise", "duplicate", "noise and duplicate"]
     assert table["notes"].tolist() == [6, 4, 4, 3]
     assert table["correct"].tolist() == [2, 2, 2, 2]
     assert table["accuracy"].tolist() == pytest.approx([2 / 6, 2 / 4, 2 / 4, 2 / 3])
@@ -286,18 +290,25 @@ def test_confusion_changes_with_two_instruments_that_disagree_stay_undecided_wit
     assert top[["difference", "low", "high"]].tolist() == [0.5, -1, 1]
 
 
-def test_temperature_changes_probabilities_but_no_prediction(outcomes):
-    cooler = analysis.make_outcomes(analysis.with_temperature(random_predictions(), 2.0))
-    assert (cooler["predicted"] == outcomes["predicted"]).all()
-    halved = softmax(analysis.logits_of(outcomes) / 2, axis=1).max(axis=1)
-    assert cooler["probability"].to_numpy() == pytest.approx(halved)
-    fitted = fit_temperature(analysis.logits_of(outcomes), outcomes["label"])
-    again = fit_temperature(analysis.logits_of(cooler), cooler["label"])
-    assert again == pytest.approx(fitted / 2, rel=1e-3)
-
-
 def test_accuracy_by_instrument_weighs_each_instrument_alike():
     outcomes = pd.DataFrame({"instrument": ["a", "a", "a", "b", "c"], "correct": [True, False, False, True, False]})
     known, new = analysis.accuracy_by_instrument(outcomes, {"a", "c"})
     assert known.to_dict() == pytest.approx({"a": 1 / 3, "c": 0})
     assert new.to_dict() == {"b": 1}
+
+
+def test_chosen_changes_are_the_same_pairs_for_each_network():
+    families = [name for family in FAMILIES for name in [f"{family}_acoustic_{i:03d}-060-100" for i in (0, 1)]]
+    right = [(name, {name.split("_")[0]: 3}) for name in families]
+    wrong = [(name, {FAMILIES[i // 2 + 1]: 3}) if i < 4 else right[i] for i, name in enumerate(families)]
+    forward, backward = (analysis.make_outcomes(predictions_of(rows)) for rows in (right, wrong))
+    changes = {
+        "a": analysis.confusion_changes(forward, backward),
+        "b": analysis.confusion_changes(forward, forward),
+    }
+    chosen = analysis.choose_changes(changes, most=2)
+    pairs = [list(zip(table["actual"], table["predicted"], strict=True)) for table in chosen.values()]
+    assert pairs[0] == pairs[1] == [("keyboard", "bass"), ("bass", "keyboard"), ("bass", "brass"), ("brass", "flute")]
+    assert chosen["a"]["difference"].tolist() == [0, 0, 1, 1]
+    bass_alone = {"a": changes["a"].query("actual == 'bass'")}
+    assert analysis.choose_changes(bass_alone, most=0)["a"]["actual"].tolist() == ["bass"]

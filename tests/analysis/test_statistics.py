@@ -221,29 +221,14 @@ def test_detectable_mean_difference_agrees_with_cohen(paired, seeds, sizes):
     assert statistics.detectable_mean_difference(2.0, seeds, paired) == pytest.approx(2 * sizes, rel=0.02)
 
 
-def test_detectable_by_welch_agrees_with_student_for_equal_spreads_and_asks_more_of_unequal_ones():
-    a = [0.1, 0.2, 0.3]
-    student = statistics.detectable_mean_difference(0.1, 3)
-    assert statistics.detectable_by_welch(a, [0.4, 0.5, 0.6]) == pytest.approx(student, rel=0.01)
-    steady = statistics.detectable_by_welch(a, [0.5, 0.5, 0.5])
-    # Two degrees of freedom, by the noncentral t: power 0.8 at this distance.
-    distance = steady / (0.1 / np.sqrt(3))
-    limit = stats.t.ppf(0.975, 2)
-    assert stats.nct.sf(limit, 2, distance) + stats.nct.cdf(-limit, 2, distance) == pytest.approx(0.8, abs=0.001)
-    assert statistics.detectable_by_welch([0.1, 0.1], [0.3, 0.3]) == 0
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.01, 0.1, 0.5])
-def test_detectable_by_welch_is_found_four_times_in_five_also_below_two_degrees_of_freedom(spread):
-    """Two values each, the second pair nearly steady: there statsmodels' solver is wrong."""
-    a, b = np.array([-1, 1]) / np.sqrt(2), np.array([-1, 1]) / np.sqrt(2) * spread
-    freedom = stats.ttest_ind(a, b, equal_var=False).df
-    assert 1 <= freedom < 2
+@pytest.mark.parametrize(("seeds", "alpha"), [(2, 0.025), (3, 0.0125)])
+def test_detectable_mean_difference_is_found_four_times_in_five_by_few_seeds_at_a_strict_level(seeds, alpha):
+    """There statsmodels' solver is wrong."""
+    distance = statistics.detectable_mean_difference(1.0, seeds, paired=True, alpha=alpha) * np.sqrt(seeds)
     generator = np.random.default_rng(0)
-    error = np.sqrt((1 + spread**2) / 2)
-    distance = statistics.detectable_by_welch(a, b) / error
-    t = (distance + generator.normal(size=400_000)) / np.sqrt(generator.chisquare(freedom, 400_000) / freedom)
-    assert (np.abs(t) > stats.t.ppf(0.975, freedom)).mean() == pytest.approx(0.8, abs=0.003)
+    spread = np.sqrt(generator.chisquare(seeds - 1, 400_000) / (seeds - 1))
+    t = (distance + generator.normal(size=400_000)) / spread
+    assert (np.abs(t) > stats.t.isf(alpha / 2, seeds - 1)).mean() == pytest.approx(0.8, abs=0.003)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20])

@@ -1,32 +1,164 @@
-"""Tables of the grid against small results whose answers are known."""
+"""Tables of made-up runs and of a small grid whose answers are known, rules of model selection, numbers as text."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from nsynth_helpers.analysis.statistics import (
-    Interval,
-    detectable_by_welch,
-    detectable_mean_difference,
-    mean_difference,
-)
-from nsynth_helpers.analysis.tables import (
-    baseline_of,
-    compare_seeds,
-    compare_variants,
-    differences_from_baseline,
-    duration,
-    grid_progress,
-    interval_text,
-    learnt,
-    over_seeds,
-    p_value,
-    percent,
-    points,
-    summarise_seeds,
-)
-from nsynth_helpers.settings import InputError
+from conftest import cached_split
+from nsynth_helpers.analysis import tables
+from nsynth_helpers.analysis.outcomes import make_outcomes, scores_table
+from nsynth_helpers.analysis.statistics import Interval, detectable_mean_difference, mean_difference
+from nsynth_helpers.claims.published import read_report
+from nsynth_helpers.data.cache import NSynthSplit
+from nsynth_helpers.data.metadata import FAMILIES, LOGITS
+from nsynth_helpers.models import count_parameters
+from nsynth_helpers.settings import InputError, Settings, write_json
 from nsynth_helpers.training.grid import KEY, Variant, trials
+from nsynth_helpers.training.runs import Run, RunConfig, data_digests, save_weights, write_table
+
+NAMES = [f"{family}_acoustic_{number:03d}-060-100" for family in FAMILIES for number in (0, 1)]
+SMALL = {"hidden_size": 4, "num_layers": 1}
+
+
+def make_split(split: str, names=NAMES) -> NSynthSplit:
+    waveforms = np.random.default_rng(0).integers(-9999, 9999, (len(names), 1600)).astype(np.int16)
+    return cached_split(split, names, waveforms, digest=split)
+
+
+@pytest.fixture
+def splits() -> dict[str, NSynthSplit]:
+    return {split: make_split(split) for split in ("train", "valid", "test")}
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(device="cpu", results=tmp_path / "results")
+
+
+def predictions(loudness: float = 3.0, wrong: int = 0) -> pd.DataFrame:
+    """Predictions that are right but for the first few notes."""
+    table = pd.DataFrame({"note_str": NAMES, "family": [name.split("_")[0] for name in NAMES]})
+    labels = np.array([FAMILIES.index(family) for family in table["family"]])
+    labels[:wrong] = (labels[:wrong] + 1) % 10
+    logits = np.zeros((len(NAMES), 10), dtype=np.float32)
+    logits[np.arange(len(NAMES)), labels] = loudness
+    return pd.concat([table, pd.DataFrame(logits, columns=LOGITS)], axis=1)
+
+
+def make_run(path: Path, splits, network: str = "lstm", **arguments) -> Run:
+    config = RunConfig(network=network, network_arguments=arguments, seconds=0.1)
+    record = {"config": config.__dict__, "data": data_digests(splits) | {"name": "made up"}}
+    write_json(path / "config.json", record)
+    torch.manual_seed(0)
+    save_weights(config.build_network(), path / "last.safetensors")
+    kept = predictions(wrong=4).assign(checkpoint="last", split="test")
+    write_table(path / "predictions.parquet", kept)
+    seconds = {"epoch": [1, 2, 3], "seconds": [9.0, 2.0, 3.0], "valid_loss": [1.0, 2.0, 3.0]}
+    write_table(path / "history.csv", pd.DataFrame(seconds))
+    write_json(
+        path / "metrics.json",
+        {"training_seconds": 14.0, "last": {"test": {"seconds": 0.5}}, "best": {"epoch": 1}},
+    )
+    return Run(path)
+
+
+def test_kept_predictions_are_taken_when_they_are_of_the_notes_at_hand(tmp_path, splits, settings):
+    run = make_run(tmp_path / "run", splits, **SMALL)
+    assert tables.run_outcomes(run, splits, settings)["correct"].sum() == len(NAMES) - 4
+
+
+@pytest.mark.parametrize("other", ["data", "notes"])
+def test_the_network_answers_when_they_are_not(tmp_path, splits, settings, other):
+    run = make_run(tmp_path / "run", splits, **SMALL)
+    if other == "data":
+        splits["train"] = NSynthSplit("train", splits["train"].notes, splits["train"].waveforms, digest="other")
+    else:
+        splits["test"] = make_split("test", NAMES[::-1])
+    outcomes = tables.run_outcomes(run, splits, settings)
+    assert outcomes["note_str"].tolist() == splits["test"].notes["note_str"].tolist()
+    assert outcomes[LOGITS].abs().to_numpy().max() < 2.9, "the logits of the untrained network, not the kept ones"
+
+
+def test_runs_table_tells_committed_runs(tmp_path, splits, settings):
+    runs = {
+        "LSTM": make_run(settings.results / "mini-lstm", splits, **SMALL),
+        "own": make_run(tmp_path / "lstm-1", splits, **SMALL),
+    }
+    table = tables.runs_table(runs, settings)
+    assert table["kept in"].tolist() == ["results (committed)", "runs (these settings)"]
+    assert table.loc["LSTM", ["run", "trained on", "best epoch"]].tolist() == ["mini-lstm", "made up", 1]
+
+
+def test_hyperparameters_stand_beside_those_of_2018(tmp_path, splits):
+    runs = {
+        "BLSTM": make_run(tmp_path / "a", splits, "blstm"),
+        "convolutional": make_run(tmp_path / "b", splits, "convolutional"),
+    }
+    configs = {name: run.config for name, run in runs.items()}
+    table = tables.hyperparameter_table(configs, read_report()["hyperparameters"])
+    for row in ("input of a step", "hidden size", "layers", "directions", "read out at", "numbers learned"):
+        assert table.loc[row, "BLSTM"] == table.loc[row, "2018 BLSTM"], row
+    assert table.loc["directions"].tolist()[:3] == ["one", "two", "two"]
+    assert table.loc["training notes shuffled"].tolist() == ["no", "no", "yes", "yes"]
+    assert table.loc["learning rate", "2018 LSTM"] == table.loc["learning rate", "BLSTM"] == "0.0008"
+    assert table.loc["hidden size", "convolutional"] == "32, 64, 128, 128, 192"
+    assert table.loc["layers", "convolutional"] == "6" and table.loc["directions", "convolutional"] == "–"
+    assert table.loc["seed", "2018 LSTM"] == tables.UNKNOWN
+    assert tables.hyperparameter_table(configs).columns.tolist() == ["BLSTM", "convolutional"]
+
+
+def test_networks_table(tmp_path, splits):
+    runs = {
+        "LSTM": make_run(tmp_path / "a", splits),
+        "convolutional": make_run(tmp_path / "b", splits, "convolutional"),
+    }
+    outcomes = {name: make_outcomes(predictions(wrong=10)) for name in runs}
+    table = tables.networks_table(runs, outcomes)
+    assert table.loc["LSTM", "parameters"] == count_parameters(runs["LSTM"].config.build_network())
+    assert table.loc["LSTM", ["seconds_per_epoch", "training_seconds", "test_seconds"]].tolist() == [3, 14, 0.5]
+    pd.testing.assert_frame_equal(
+        table[["accuracy", "low", "high"]], scores_table(outcomes)[["accuracy", "low", "high"]]
+    )
+
+
+def history_of(losses, accuracies):
+    epochs = range(1, len(losses) + 1)
+    return pd.DataFrame({"epoch": epochs, "valid_loss": losses, "valid_accuracy": accuracies})
+
+
+def test_model_selection_part_where_the_loss_rises_twice():
+    rules = tables.model_selection(history_of([2.0, 1.8, 1.9, 1.5, 1.7, 1.6], [0.2, 0.3, 0.4, 0.5, 0.6, 0.6]))
+    assert rules.set_index("rule")["epoch"].to_dict() == {
+        "before first rise": 2,
+        "lowest valid loss": 4,
+        "highest valid accuracy": 5,
+        "last": 6,
+    }
+    assert rules["valid_loss"].tolist() == [1.8, 1.5, 1.7, 1.6]
+
+
+def test_model_selection_without_a_rise_and_with_one_epoch():
+    rules = tables.model_selection(history_of([2.0, 1.8, 1.8], [0.2, 0.3, 0.25]))
+    assert rules["epoch"].tolist() == [3, 2, 2, 3]
+    assert tables.model_selection(history_of([2.0], [0.2]))["epoch"].tolist() == [1, 1, 1, 1]
+
+
+def test_model_selection_on_the_published_curves():
+    picked = {}
+    for model in ("lstm", "blstm"):
+        curves = read_report()[model]["curves"]
+        rules = tables.model_selection(history_of(curves["valid_loss"], np.divide(curves["valid_accuracy"], 100)))
+        picked[model] = rules["epoch"].tolist()
+    assert picked == {"lstm": [2, 2, 17, 20], "blstm": [2, 2, 12, 20]}
+
+
+@pytest.mark.parametrize("history", [history_of([], []), history_of([1.0, np.nan], [0.1, 0.1])])
+def test_model_selection_refuse_empty_and_broken_histories(history):
+    with pytest.raises(InputError, match="train the run again"):
+        tables.model_selection(history)
 
 
 def rows(group: str, variant: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:
@@ -53,7 +185,7 @@ EMPTY = pd.DataFrame(columns=KEY)
 
 
 def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
-    table = summarise_seeds(RESULTS)
+    table = tables.summarise_seeds(RESULTS)
     assert table["variant"].tolist() == [
         "2018 BLSTM", "2018 LSTM", "2018 BLSTM", "BLSTM, SGD", "2018 LSTM", "tanh", "1e-4", "of my own",
     ]  # fmt: skip
@@ -62,67 +194,58 @@ def test_the_summary_gives_mean_and_deviation_in_the_order_of_the_grid():
     assert table["seeds"].tolist() == [2, 3, 3, 1, 3, 3, 2, 2]
     assert table.loc[1, ["mean", "deviation"]].tolist() == pytest.approx([0.62, 0.02])
     assert np.isnan(table.loc[3, "deviation"])
-    assert summarise_seeds(EMPTY).empty
+    assert tables.summarise_seeds(EMPTY).empty
 
 
 def test_differences_are_from_the_2018_network_with_the_same_data_and_epochs():
-    table = differences_from_baseline(RESULTS).set_index("variant")
+    table = tables.differences_from_baseline(RESULTS).set_index("variant")
     assert table.index.tolist() == ["2018 BLSTM", "2018 BLSTM", "BLSTM, SGD", "tanh", "1e-4", "of my own"]
-    assert table.loc["2018 BLSTM", "difference"].tolist() == pytest.approx([np.nan, -0.02], nan_ok=True)
+    assert table.loc["2018 BLSTM", "estimate"].tolist() == pytest.approx([np.nan, -0.02], nan_ok=True)
     assert table.loc["2018 BLSTM", "baseline"].tolist() == 2 * ["2018 LSTM"]
-    expected = mean_difference([0.51, 0.50, 0.55], BASELINE)
-    assert table.loc["tanh", ["difference", "low", "high"]].tolist() == pytest.approx(
+    expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
+    assert table.loc["tanh", ["estimate", "low", "high"]].tolist() == pytest.approx(
         [expected.estimate, expected.low, expected.high]
     )
     assert table.loc["BLSTM, SGD", "baseline"] == "2018 BLSTM"
-    assert table.loc["BLSTM, SGD", "difference"] == pytest.approx(-0.4)
+    assert table.loc["BLSTM, SGD", "estimate"] == pytest.approx(-0.3)
     assert table.loc["BLSTM, SGD", ["low", "high", "detectable"]].isna().all(), "one seed has no interval"
-    assert differences_from_baseline(EMPTY).empty
+    assert tables.differences_from_baseline(EMPTY).empty
 
 
 def test_without_a_baseline_there_is_no_difference():
-    table = differences_from_baseline(rows("activation", "tanh", [0.5, 0.6]))
-    assert table[["difference", "low", "high"]].isna().all(axis=None)
-
-
-def test_compared_seeds_come_with_what_they_could_have_detected():
-    a, b = pd.Series([0.5, 0.6, 0.7]), pd.Series([0.4, 0.45, 0.5, 0.55])
-    difference, detectable = compare_seeds(a, b, confidence=0.9)
-    assert difference == mean_difference(a, b, confidence=0.9)
-    assert detectable == detectable_by_welch(a, b, alpha=0.1)
-    with pytest.raises(InputError, match="seeds"):
-        compare_seeds(a[:1], b)
+    table = tables.differences_from_baseline(rows("activation", "tanh", [0.5, 0.6]))
+    assert table[["estimate", "low", "high"]].isna().all(axis=None)
 
 
 def test_values_of_a_row_are_in_the_order_of_the_seeds_and_each_seed_counts_once():
     shuffled = pd.concat([RESULTS.sample(frac=1, random_state=0), RESULTS])
-    assert over_seeds(shuffled, "nsynth-mini", "2018 LSTM", 10).tolist() == BASELINE
-    assert over_seeds(shuffled, "nsynth-mini", "2018 LSTM", 10, "parameters").tolist() == [7, 7, 7]
-    assert over_seeds(RESULTS, "nsynth", "tanh", 10).empty
-    assert over_seeds(EMPTY, "nsynth", "tanh", 10).empty
+    assert tables.over_seeds(shuffled, "nsynth-mini", "2018 LSTM", 10).tolist() == BASELINE
+    assert tables.over_seeds(shuffled, "nsynth-mini", "2018 LSTM", 10, "parameters").tolist() == [7, 7, 7]
+    assert tables.over_seeds(RESULTS, "nsynth", "tanh", 10).empty
+    assert tables.over_seeds(EMPTY, "nsynth", "tanh", 10).empty
 
 
 def test_progress_counts_what_the_grid_has_and_what_it_lacks():
     grid = trials((Variant("activation", "tanh", data=("nsynth-mini", "nsynth")), Variant("cell", "GRU")))
-    table = grid_progress(RESULTS, grid)
+    table = tables.grid_progress(RESULTS, grid)
     assert table[["data", "variant"]].to_numpy().tolist() == [
         ["nsynth-mini", "tanh"], ["nsynth", "tanh"], ["nsynth-mini", "GRU"],
     ]  # fmt: skip
     assert table["done"].tolist() == [3, 0, 0]
     assert table["missing"].tolist() == [0, 3, 3]
-    assert grid_progress(EMPTY)["missing"].sum() == len(trials())
-    with pytest.raises(InputError, match="no cells"):
-        grid_progress(RESULTS, [])
+    assert tables.grid_progress(EMPTY, trials())["missing"].sum() == len(trials())
+    with pytest.raises(InputError, match="no trials"):
+        tables.grid_progress(RESULTS, [])
 
 
 def test_a_blstm_is_compared_with_the_blstm():
-    assert [baseline_of(name) for name in ("BLSTM, 2 layers", "LSTM, SGD", "GRU")] == [
+    assert [tables.baseline_of(name) for name in ("BLSTM, 2 layers", "LSTM, SGD", "GRU")] == [
         "2018 BLSTM", "2018 LSTM", "2018 LSTM",
     ]  # fmt: skip
 
 
 def test_two_variants_are_compared_over_their_common_seeds():
-    found = compare_variants(RESULTS.sample(frac=1, random_state=0), "nsynth-mini", "tanh", "2018 LSTM", 10)
+    found = tables.compare_variants(RESULTS.sample(frac=1, random_state=0), "nsynth-mini", "tanh", "2018 LSTM", 10)
     expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
     assert found[:3] == pytest.approx((expected.estimate, expected.low, expected.high))
     assert (found.seeds, found.probability_of_improvement) == (3, pytest.approx(2 / 3))
@@ -130,22 +253,22 @@ def test_two_variants_are_compared_over_their_common_seeds():
         detectable_mean_difference(np.std([1, -2, 1], ddof=1) / 100, 3, paired=True)
     )
     without_seed_1 = RESULTS[(RESULTS["variant"] != "tanh") | (RESULTS["seed"] > 1)]
-    fewer = compare_variants(without_seed_1, "nsynth-mini", "tanh", "2018 LSTM", 10)
+    fewer = tables.compare_variants(without_seed_1, "nsynth-mini", "tanh", "2018 LSTM", 10)
     assert (fewer.seeds, fewer.estimate) == (2, pytest.approx(-0.005)), "the second seed must meet the second"
 
 
 def test_too_few_common_seeds_have_no_interval():
-    one = compare_variants(RESULTS, "nsynth-mini", "BLSTM, SGD", "2018 BLSTM", 20)
+    one = tables.compare_variants(RESULTS, "nsynth-mini", "BLSTM, SGD", "2018 BLSTM", 20)
     assert (one.seeds, one.estimate, one.probability_of_improvement) == (1, pytest.approx(-0.3), 0)
     assert np.isnan([one.low, one.high, one.detectable]).all()
-    none = compare_variants(RESULTS, "nsynth-mini", "GRU", "2018 LSTM", 10)
+    none = tables.compare_variants(RESULTS, "nsynth-mini", "GRU", "2018 LSTM", 10)
     assert none.seeds == 0 and np.isnan(none.estimate) and np.isnan(none.probability_of_improvement)
     assert (none.variant_learnt, none.baseline_learnt) == (False, True)
 
 
 def test_equal_seeds_improve_with_an_even_chance():
     twice = pd.concat([rows("a", "a", [0.3, 0.4]), rows("b", "b", [0.3, 0.4])])
-    assert compare_variants(twice, "nsynth-mini", "a", "b", 10)[:5] == (0, 0, 0, 2, 0.5)
+    assert tables.compare_variants(twice, "nsynth-mini", "a", "b", 10)[:5] == (0, 0, 0, 2, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +278,21 @@ def test_equal_seeds_improve_with_an_even_chance():
 def test_a_variant_has_learnt_if_it_beats_the_most_frequent_family(data, accuracy, beats):
     notes = {"nsynth-mini": 400, "nsynth": 4096}[data]
     table = rows("core", "arm", [accuracy] * 3, data=data).assign(test_notes=notes, train_accuracy=0.1)
-    assert learnt(table, data, "arm", 10) is beats
-    assert not learnt(table, data, "arm", 10, "train"), "a tenth of train is guessed"
-    assert compare_variants(table.assign(train_accuracy=0.2), data, "arm", "arm", 10, "train_accuracy").variant_learnt
+    assert tables.learnt(table, data, "arm", 10) is beats
+    assert not tables.learnt(table, data, "arm", 10, "train"), "a tenth of train is guessed"
+    assert tables.compare_variants(
+        table.assign(train_accuracy=0.2), data, "arm", "arm", 10, "train_accuracy"
+    ).variant_learnt
 
 
 def test_numbers_as_text():
-    assert [percent(share) for share in (0.648, 0.0225, np.nan)] == ["64.8 %", "2.3 %", "–"]
-    assert [points(share) for share in (0.011, -0.2, np.nan)] == ["+1.1 points", "−20.0 points", "–"]
-    assert [p_value(value) for value in (0.0342, 0.0009)] == ["p = 0.034", "p < 0.001"]
-    assert [duration(seconds) for seconds in (4.2, 719, 49_980)] == ["4.2 s", "12 min", "13 h 53 min"]
-    assert interval_text(Interval(0.648, 0.634, 0.663, 0.95)) == "64.8 % (63.4 % to 66.3 %)"
-    assert interval_text(Interval(0.01, -0.02, 0.04, 0.95), points) == "+1.0 points (−2.0 points to +4.0 points)"
-    assert interval_text(Interval(1.222, 1.1, 1.35, 0.95), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
-    assert interval_text(Interval(0.5, np.nan, np.nan, 0.95)) == "50.0 %"
+    assert [tables.percent(share) for share in (0.648, 0.0225, np.nan)] == ["64.8 %", "2.3 %", "–"]
+    assert [tables.points(share) for share in (0.011, -0.2, np.nan)] == ["+1.1 points", "−20.0 points", "–"]
+    assert [tables.p_value(value) for value in (0.0342, 0.0009)] == ["p = 0.034", "p < 0.001"]
+    assert [tables.duration(seconds) for seconds in (4.2, 719, 49_980)] == ["4.2 s", "12 min", "13 h 53 min"]
+    assert tables.interval_text(Interval(0.648, 0.634, 0.663, 0.95)) == "64.8 % (63.4 % to 66.3 %)"
+    assert tables.interval_text(Interval(0.01, -0.02, 0.04, 0.95), tables.points) == (
+        "+1.0 points (−2.0 points to +4.0 points)"
+    )
+    assert tables.interval_text(Interval(1.222, 1.1, 1.35, 0.95), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
+    assert tables.interval_text(Interval(0.5, np.nan, np.nan, 0.95)) == "50.0 %"
