@@ -10,7 +10,7 @@ from nsynth_helpers.analysis.calibration import (
     calibration_table, expected_calibration_error, fit_temperature, reliability_table, with_temperature,
 )
 from nsynth_helpers.analysis.outcomes import (
-    accuracy_by, accuracy_by_instrument, accuracy_without, agreement, choose_changes, confusion_changes,
+    accuracy_by, accuracy_by_instrument, accuracy_without, agreement, confusion_changes,
     confusion_matrix, extremes, family_scores, logits_of, majority_accuracy, make_outcomes, name_confusion_matrix,
     nearest_and_farthest, normalise_rows, pitch_band, scores_of_confusion, scores_table,
 )
@@ -29,7 +29,7 @@ __all__ = [
     "accuracy_per_step", "average_belief", "belief_of_prefixes", "belief_over_time", "decision_step",
     "decision_times", "layer_outputs", "saliency", "spread_rows", "telling_notes",
     "calibration_table", "expected_calibration_error", "fit_temperature", "reliability_table", "with_temperature",
-    "accuracy_by", "accuracy_by_instrument", "accuracy_without", "agreement", "choose_changes", "confusion_changes",
+    "accuracy_by", "accuracy_by_instrument", "accuracy_without", "agreement", "confusion_changes",
     "confusion_matrix", "extremes", "family_scores", "logits_of", "majority_accuracy", "make_outcomes",
     "name_confusion_matrix", "nearest_and_farthest", "normalise_rows", "pitch_band", "scores_of_confusion",
     "scores_table",

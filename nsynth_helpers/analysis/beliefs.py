@@ -36,13 +36,8 @@ def belief_over_time(
 
     Parameters
     ----------
-    network : RecurrentClassifier
-        Read at its last step.
-    notes : NSynthDataset
     rows : sequence of int, optional
         Which of the notes; all of them by default.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Returns
     -------
@@ -164,16 +159,9 @@ def telling_notes(agreed: pd.DataFrame) -> list[str]:
 def layer_outputs(rnn: nn.RNNBase, frames: torch.Tensor) -> list[torch.Tensor]:
     """What each layer of a stacked recurrent network hands to the one above, which torch keeps to itself.
 
-    Parameters
-    ----------
-    rnn : torch.nn.RNNBase
-        Batch first; dropout between its layers is left out, as in evaluation.
-    frames : torch.Tensor [shape=(batch, steps, input_size)]
-
-    Returns
-    -------
-    list of torch.Tensor [shape=(batch, steps, directions * hidden_size)]
-        One for each layer; the last is what `rnn` itself gives. In a bidirectional one the forward half comes first.
+    From a batch-first network and frames of shape (batch, steps, input_size), one tensor for each layer, of shape
+    (batch, steps, directions * hidden_size); the last is what `rnn` itself gives. In a bidirectional one the forward
+    half comes first. Dropout between layers is left out, as in evaluation.
     """
     outputs = []
     for layer in range(rnn.num_layers):
@@ -191,16 +179,8 @@ def saliency(rnn: nn.RNNBase, frames: torch.Tensor) -> pd.DataFrame:
     The size of the derivative of the output, projected on one random direction, by the frame's samples: root mean
     square over notes. It is computed in float64, since in float32 the faintest would round to 0.
 
-    Parameters
-    ----------
-    rnn, frames
-        As for `layer_outputs`; the notes are averaged over.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each layer and direction (``layer 1 →``), from the first layer to the last, and one column for
-        each frame, 1 to steps. An exact 0 means that no path leads from the frame to that output.
+    From what `layer_outputs` takes: one row for each layer and direction (``layer 1 →``), from the first layer to the
+    last, and one column for each frame, 1 to steps. An exact 0 means that no path leads from the frame to that output.
     """
     import torch
 

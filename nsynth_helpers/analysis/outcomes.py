@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from nsynth_helpers.settings import InputError
 
 PREDICTION_COLUMNS = ["note_str", "family", *LOGITS]
 OCTAVE = 12
-# The confusions that the 2018 report itself asks about.
-OWN_PAIRS = (("keyboard", "bass"), ("bass", "keyboard"))
 
 
 def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -129,17 +127,10 @@ def scores_of_confusion(confusion: pd.DataFrame) -> pd.DataFrame:
 def scores_table(known: Mapping[str, pd.DataFrame | tuple[int, int]]) -> pd.DataFrame:
     """One row of scores for each network, as far as what is known of it allows.
 
-    Parameters
-    ----------
-    known : mapping of str to pandas.DataFrame or (int, int)
-        From a name to outcomes, to a confusion matrix, or to the numbers of correct and of all notes.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by name: ``notes``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson), ``clustered_low``,
-        ``clustered_high`` (instruments resampled; outcomes alone), ``balanced_accuracy`` and ``macro_f1`` (over the
-        families that have notes; not from two numbers); fractions, NaN where too little is known.
+    From a name to outcomes, to a confusion matrix, or to the numbers of correct and of all notes. Indexed by name:
+    ``notes``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson), ``clustered_low``, ``clustered_high``
+    (instruments resampled; outcomes alone), ``balanced_accuracy`` and ``macro_f1`` (over the families that have notes;
+    not from two numbers); fractions, NaN where too little is known.
     """
     columns = ["notes", "correct", "accuracy", "low", "high", "clustered_low", "clustered_high"]
     columns += ["balanced_accuracy", "macro_f1"]
@@ -208,17 +199,9 @@ def pitch_band(pitch: pd.Series) -> pd.Series:
 def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     """Accuracy of each group of notes.
 
-    Parameters
-    ----------
-    outcomes : pandas.DataFrame
-    by : str or pandas.Series
-        A column (``source``, ``family``, ``velocity``), or a series on the same index (else `InputError`):
-        `pitch_band` of the pitches, or `data.metadata.seen_in` of the instruments.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by group, in order: ``notes``, ``instruments``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
+    By a column (``source``, ``family``, ``velocity``), or by a series on the same index (else `InputError`), such as
+    `pitch_band` of the pitches or `data.metadata.seen_in` of the instruments. Indexed by group, in order: ``notes``,
+    ``instruments``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
     """
     if isinstance(by, pd.Series) and not by.index.equals(outcomes.index):
         raise InputError(
@@ -240,16 +223,8 @@ def accuracy_by_instrument(outcomes: pd.DataFrame, train_instruments) -> tuple[p
 def accuracy_without(outcomes: pd.DataFrame, groups: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Accuracy on all notes, without each named group of notes, and without all the groups.
 
-    Parameters
-    ----------
-    outcomes : pandas.DataFrame
-    groups : mapping of str to collection of note_str
-        For example ``{"noise": outcomes.loc[is_known_noise(outcomes), "note_str"], "duplicates": ...}``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``left_out``, ``notes``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
+    From groups such as ``{"noise": outcomes.loc[is_known_noise(outcomes), "note_str"], "duplicates": ...}``:
+    ``left_out``, ``notes``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
     """
     left_out = {"none": (), **groups}
     if len(groups) > 1:
@@ -284,17 +259,11 @@ def agreement(outcomes_a: pd.DataFrame, outcomes_b: pd.DataFrame) -> pd.DataFram
 def confusion_changes(outcomes: pd.DataFrame, outcomes_other: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """How often each family is taken for each other one, now and in another hearing of the same notes.
 
-    For the hypothesis of symmetric notes: the other hearing plays the notes reversed in time.
+    For the hypothesis of symmetric notes: the other hearing plays the notes reversed in time. The 90 pairs by falling
+    absolute difference, without families that have no notes: ``actual``, ``predicted``, ``notes``, ``instruments`` (of
+    the actual family), ``rate``, ``rate_other`` (shares of the actual family), ``difference`` (other minus first),
+    ``low``, ``high`` (NaN where the family has a single instrument).
 
-    Returns
-    -------
-    pandas.DataFrame
-        The 90 pairs by falling absolute difference, without families that have no notes: ``actual``, ``predicted``,
-        ``notes``, ``instruments`` (of the actual family), ``rate``, ``rate_other`` (shares of the actual family),
-        ``difference`` (other minus first), ``low``, ``high`` (NaN where the family has a single instrument).
-
-    Notes
-    -----
     Paired intervals by `clustered_t_interval`, since a family has few instruments in a test split. Among 90 intervals
     of 95 % some four miss zero by chance: ask for ``confidence=1 - 0.05 / 90`` before naming a pair after the fact.
     """
@@ -315,18 +284,3 @@ def confusion_changes(outcomes: pd.DataFrame, outcomes_other: pd.DataFrame, conf
     columns = ["actual", "predicted", "notes", "instruments", "rate", "rate_other", "difference", "low", "high"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)
-
-
-def choose_changes(
-    changes: Mapping[str, pd.DataFrame], most: int = 6, own: Sequence[tuple[str, str]] = OWN_PAIRS
-) -> dict[str, pd.DataFrame]:
-    """The same pairs of families out of each network's `confusion_changes`.
-
-    First the pairs of `own`, (actual, predicted), that were asked about before looking, where the families have notes;
-    then the `most` pairs with the largest change in any network.
-    """
-    pairs = {name: table.set_index(["actual", "predicted"]) for name, table in changes.items()}
-    sizes = pd.concat([table["difference"].abs() for table in pairs.values()], axis=1).max(axis=1)
-    asked = [pair for pair in own if pair in sizes.index]
-    largest = sizes.drop(asked).sort_values(ascending=False, kind="stable").index[:most]
-    return {name: table.loc[[*asked, *largest]].reset_index() for name, table in pairs.items()}

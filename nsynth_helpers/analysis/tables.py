@@ -86,8 +86,9 @@ def interval_text(interval, number: Callable[[float], str] = percent) -> str:
 
 def in_percent(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The table with its columns of shares (all columns by default) as text, with spaces that do not break."""
-    shown = list(columns or table.columns)
-    return table.assign(**table[shown].map(lambda share: percent(share).replace(" ", "\N{NO-BREAK SPACE}")))
+    shown, shares = table.copy(), list(columns or table.columns)
+    shown[shares] = table[shares].map(lambda share: percent(share).replace(" ", "\N{NO-BREAK SPACE}"))
+    return shown
 
 
 def run_outcomes(
@@ -158,23 +159,18 @@ def _shape_of(network) -> dict:
     """The rows of `hyperparameter_table` that a network tells."""
     from nsynth_helpers.models import count_parameters
 
-    if hasattr(network, "rnn"):
-        shape = {
-            "input of a step": network.rnn.input_size,
-            "hidden size": network.rnn.hidden_size,
-            "layers": network.rnn.num_layers,
-            "directions": "two" if network.rnn.bidirectional else "one",
-            "read out at": "last step" if network.readout == "last" else network.readout,
-        }
-    else:
+    learned = {"numbers learned": f"{count_parameters(network):,}"}
+    if not hasattr(network, "rnn"):
         # The weights of layers have more than one dimension, those of a normalisation one.
         sizes = [weight.shape[0] for weight in network.parameters() if weight.dim() > 1]
-        shape = {
-            "input of a step": "all at once",
-            "hidden size": ", ".join(map(str, sizes[:-1])),
-            "layers": len(sizes),
-        }
-    return shape | {"numbers learned": f"{count_parameters(network):,}"}
+        return learned | {"hidden size": ", ".join(map(str, sizes[:-1])), "layers": len(sizes)}
+    return learned | {
+        "input of a step": network.rnn.input_size,
+        "hidden size": network.rnn.hidden_size,
+        "layers": network.rnn.num_layers,
+        "directions": "two" if network.rnn.bidirectional else "one",
+        "read out at": "last step" if network.readout == "last" else network.readout,
+    }
 
 
 def networks_table(runs: Mapping[str, Run], outcomes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -201,22 +197,9 @@ def networks_table(runs: Mapping[str, Run], outcomes: Mapping[str, pd.DataFrame]
 def model_selection(history: pd.DataFrame) -> pd.DataFrame:
     """The epoch that each rule of choosing a model picks; ties go to the earliest.
 
-    Parameters
-    ----------
-    history : pandas.DataFrame
-        One row an epoch, in order: ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy`` (fraction).
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``rule``, ``epoch``, ``valid_loss``, ``valid_accuracy``. The rules: ``before first rise`` (of the valid loss;
-        what the 2018 code did; the last epoch if it never rises), ``lowest valid loss``, ``highest valid accuracy``,
-        ``last``.
-
-    Raises
-    ------
-    InputError
-        If there are no epochs or a valid figure is not a finite number.
+    From a history with ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy``, in order; `InputError` if it is empty or
+    a figure is not finite. Returns ``rule`` and those three. The rules: ``before first rise`` (of the valid loss; what
+    the 2018 code did; the last epoch if it never rises), ``lowest valid loss``, ``highest valid accuracy``, ``last``.
     """
     curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
     if curves.empty or not np.isfinite(curves).all(axis=None):
@@ -296,14 +279,8 @@ def compare_variants(
 ) -> VariantComparison:
     """Mean difference of two variants of the grid over the seeds that both have, paired seed by seed.
 
-    Parameters
-    ----------
-    results : pandas.DataFrame
-        What `training.grid.read_results` returns.
-    epochs : int
-        Of both.
-    column : str
-        What is compared; a ratio of times, for example, as a column of their logarithms.
+    From what `training.grid.read_results` returns; `column` is what is compared (a ratio of times, for example, as a
+    column of their logarithms).
 
     Returns
     -------

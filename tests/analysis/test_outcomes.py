@@ -295,20 +295,3 @@ def test_accuracy_by_instrument_weighs_each_instrument_alike():
     known, new = analysis.accuracy_by_instrument(outcomes, {"a", "c"})
     assert known.to_dict() == pytest.approx({"a": 1 / 3, "c": 0})
     assert new.to_dict() == {"b": 1}
-
-
-def test_chosen_changes_are_the_same_pairs_for_each_network():
-    families = [name for family in FAMILIES for name in [f"{family}_acoustic_{i:03d}-060-100" for i in (0, 1)]]
-    right = [(name, {name.split("_")[0]: 3}) for name in families]
-    wrong = [(name, {FAMILIES[i // 2 + 1]: 3}) if i < 4 else right[i] for i, name in enumerate(families)]
-    forward, backward = (analysis.make_outcomes(predictions_of(rows)) for rows in (right, wrong))
-    changes = {
-        "a": analysis.confusion_changes(forward, backward),
-        "b": analysis.confusion_changes(forward, forward),
-    }
-    chosen = analysis.choose_changes(changes, most=2)
-    pairs = [list(zip(table["actual"], table["predicted"], strict=True)) for table in chosen.values()]
-    assert pairs[0] == pairs[1] == [("keyboard", "bass"), ("bass", "keyboard"), ("bass", "brass"), ("brass", "flute")]
-    assert chosen["a"]["difference"].tolist() == [0, 0, 1, 1]
-    bass_alone = {"a": changes["a"].query("actual == 'bass'")}
-    assert analysis.choose_changes(bass_alone, most=0)["a"]["actual"].tolist() == ["bass"]

@@ -296,3 +296,12 @@ def test_numbers_as_text():
     )
     assert tables.interval_text(Interval(1.222, 1.1, 1.35, 0.95), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
     assert tables.interval_text(Interval(0.5, np.nan, np.nan, 0.95)) == "50.0 %"
+
+
+def test_shares_in_percent_leave_the_table_and_its_other_columns_alone():
+    table = pd.DataFrame({"notes": [3, 4], "accuracy": [0.5, np.nan]})
+    shown = tables.in_percent(table, "accuracy")
+    assert shown.to_dict("list") == {"notes": [3, 4], "accuracy": ["50.0\N{NO-BREAK SPACE}%", "–"]}
+    assert table["accuracy"][0] == 0.5
+    nested = tables.in_percent(pd.concat({"LSTM": table[["accuracy"]]}, axis=1))
+    assert nested["LSTM", "accuracy"].tolist() == shown["accuracy"].tolist()
