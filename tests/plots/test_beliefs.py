@@ -35,7 +35,7 @@ def names(legend) -> list[str]:
 
 
 def test_reliability_leaves_empty_bins_out():
-    table = reliability_table([0.95, 0.99, 0.35], [True, False, False], bins=10)
+    table = reliability_table(pd.DataFrame({"probability": [0.95, 0.99, 0.35], "correct": [True, False, False]}), bins=10)
     fig, axes = belief_plots.plot_reliability({"LSTM": {"before": table}, "BLSTM": {"before": table}})
     points = axes[0].containers[0].lines[0]
     np.testing.assert_allclose(np.asarray(points.get_xdata(), float), [0.35, 0.97])

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import cached_split
-from nsynth_helpers.analysis.comparisons import majority_accuracy
+from nsynth_helpers.analysis.outcomes import majority_accuracy
 from nsynth_helpers.data.cache import NSynthSplit, load_splits
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
