@@ -1,0 +1,50 @@
+"""The note view: one ES module that draws notes, for live widgets and for pages without a kernel.
+
+Its ``data`` is one JSON object: ``kind`` (``explorer`` or ``confusion``), ``families``, ``rate`` (Hz), ``step`` and
+``samples`` (of a note); ``notes``, the table (``instruments`` and ``splits`` are names; ``instrument``, ``split``,
+``pitch`` and ``velocity`` their columns); ``networks`` (``name``, and where known ``logits``, ``step``,
+``bidirectional``); ``stored``, by row what needs no kernel: ``sound`` (MP3) and ``beliefs``, one a network (65535 is
+a probability of 1). Columns of numbers and sounds are base64, little-endian.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+MODULE = (Path(__file__).parent / "note_view.js").read_text(encoding="utf-8")
+WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+PLACE = "nsynth-note-view-data"
+
+
+def embed(data: dict) -> str:
+    """A view as HTML that lives without a kernel, once `script` stands below it on the page."""
+    # A "</script>" in a name would end the element.
+    content = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    return f'<div class="{PLACE}"><script type="application/json">{content}</script></div>'
+
+
+def script() -> str:
+    """The module, and the call that brings every `embed` of the page to life; once a page, after the last of them."""
+    mounting = f'for (const el of document.querySelectorAll(".{PLACE}")) mount(el, JSON.parse(el.textContent));'
+    return f'<script type="module">\n{MODULE}\n{mounting}\n</script>'
+
+
+def without_kernel(notebook: NotebookNode) -> bool:
+    """Turn the note views among a notebook's outputs into HTML (`embed`); whether there were any.
+
+    The notebook is changed. Its page then needs `script`.
+    """
+    states = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    found = False
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            bundle = output.get("data", {})
+            state = states.get(bundle.get(WIDGET_VIEW, {}).get("model_id"), {}).get("state", {})
+            if state.get("_esm") == MODULE:
+                del bundle[WIDGET_VIEW]
+                bundle["text/html"] = embed(state["data"])
+                found = True
+    return found

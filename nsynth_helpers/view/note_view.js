@@ -1,0 +1,947 @@
+// The note view: waveform, log-mel spectrogram and the networks' probabilities of one note on a common time axis, and
+// the widgets around it. One module for both places: `render` for anywidget (JupyterLab, VS Code, Colab), `mount` for
+// a plain page with the data embedded. The same `data` serves both; see view/__init__.py for its fields.
+
+// ---------------------------------------------------------------------------------------------- small helpers
+
+/** An element with properties, attributes (role, aria-*, data-*) and children. */
+function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element && !name.includes("-")) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const percent = (share) => `${(100 * share).toFixed(share >= 0.0005 && share < 0.0995 ? 1 : 0)} %`;
+const milliseconds = (seconds) => `${Math.round(1000 * seconds)} ms`;
+const argmax = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
+
+/** The bytes of base64 text as a typed array. */
+function column(text, Type) {
+  return new Type(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+}
+
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const exponentials = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = exponentials.reduce((a, b) => a + b);
+  return exponentials.map((value) => value / sum);
+}
+
+const PITCH_CLASSES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
+const pitchName = (midi) => `${PITCH_CLASSES[midi % 12]}${Math.floor(midi / 12) - 1}`;
+
+// ------------------------------------------------------------------------------------------ log-mel spectrogram
+
+const WINDOW = 1024, BANDS = 64, RANGE_DB = 80, SMALLEST_REFERENCE = 1e-6;
+
+/** In-place radix-2 FFT. */
+function fft(real, imaginary) {
+  const size = real.length;
+  for (let i = 1, j = 0; i < size; i++) {
+    let bit = size >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) {
+      [real[i], real[j]] = [real[j], real[i]];
+      [imaginary[i], imaginary[j]] = [imaginary[j], imaginary[i]];
+    }
+  }
+  for (let length = 2; length <= size; length <<= 1) {
+    const half = length >> 1, angle = (-2 * Math.PI) / length;
+    for (let k = 0; k < half; k++) {
+      const cos = Math.cos(angle * k), sin = Math.sin(angle * k);
+      for (let i = k; i < size; i += length) {
+        const j = i + half;
+        const re = real[j] * cos - imaginary[j] * sin, im = real[j] * sin + imaginary[j] * cos;
+        real[j] = real[i] - re;
+        imaginary[j] = imaginary[i] - im;
+        real[i] += re;
+        imaginary[i] += im;
+      }
+    }
+  }
+}
+
+// Slaney's mel scale, librosa's default: linear up to 1 kHz, logarithmic above.
+const LOG_STEP = Math.log(6.4) / 27;
+const toMel = (hertz) => (hertz < 1000 ? (3 * hertz) / 200 : 15 + Math.log(hertz / 1000) / LOG_STEP);
+const toHertz = (mel) => (mel < 15 ? (200 * mel) / 3 : 1000 * Math.exp(LOG_STEP * (mel - 15)));
+
+/** Triangular filters of unit area: for each band its first bin and the weights from there. */
+function melFilters(rate) {
+  const edges = Array.from({ length: BANDS + 2 }, (_, i) => toHertz((toMel(rate / 2) * i) / (BANDS + 1)));
+  return Array.from({ length: BANDS }, (_, band) => {
+    const [low, centre, high] = edges.slice(band, band + 3);
+    const first = Math.ceil((low * WINDOW) / rate), weights = [];
+    for (let bin = first; (bin * rate) / WINDOW < high; bin++) {
+      const hertz = (bin * rate) / WINDOW;
+      weights.push((2 / (high - low)) * Math.min((hertz - low) / (centre - low), (high - hertz) / (high - centre)));
+    }
+    return { first, weights };
+  });
+}
+
+/** Level in decibel below the note's strongest value, band after band, one column a step: `plots.log_mel_spectrogram`. */
+export function logMel(samples, rate, hop) {
+  const columns = 1 + Math.floor(samples.length / hop);
+  const filters = melFilters(rate), power = new Float64Array(BANDS * columns);
+  const hann = Float64Array.from({ length: WINDOW }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / WINDOW));
+  const last = samples.length - 1;
+  for (let t = 0; t < columns; t++) {
+    const real = new Float64Array(WINDOW), imaginary = new Float64Array(WINDOW);
+    for (let i = 0; i < WINDOW; i++) {
+      let place = Math.abs(t * hop - WINDOW / 2 + i); // reflected at both ends
+      if (place > last) place = Math.abs(2 * last - place);
+      real[i] = hann[i] * (samples[place] ?? 0);
+    }
+    fft(real, imaginary);
+    filters.forEach(({ first, weights }, band) => {
+      weights.forEach((weight, i) => {
+        power[band * columns + t] += weight * (real[first + i] ** 2 + imaginary[first + i] ** 2);
+      });
+    });
+  }
+  const reference = Math.max(power.reduce((a, b) => Math.max(a, b), 0), SMALLEST_REFERENCE);
+  return { columns, level: Float32Array.from(power, (p) => Math.max(10 * Math.log10(Math.max(p, 1e-10) / reference), -RANGE_DB)) };
+}
+
+// Sixteen evenly spaced colours of matplotlib's magma, between which the eye sees no step.
+const MAGMA = ["000004", "0b0924", "20114b", "3b0f70", "57157e", "721f81", "8c2981", "a8327d", "c43c75", "de4968", "f1605d",
+  "fa7f5e", "fe9f6d", "febf84", "fddea0", "fcfdbf"].map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+
+function magma(share) {
+  const place = clamp(share, 0, 1) * (MAGMA.length - 1), below = Math.min(Math.floor(place), MAGMA.length - 2);
+  return MAGMA[below].map((value, i) => value + (MAGMA[below + 1][i] - value) * (place - below));
+}
+
+/** The spectrogram as a picture of one pixel a value, low frequencies at the bottom. */
+function spectrogramPicture({ columns, level }) {
+  const picture = h("canvas", { width: columns, height: BANDS });
+  const context = picture.getContext("2d"), image = context.createImageData(columns, BANDS);
+  level.forEach((decibel, i) => {
+    const band = Math.floor(i / columns), place = 4 * ((BANDS - 1 - band) * columns + (i % columns));
+    image.data.set([...magma(1 + decibel / RANGE_DB), 255], place);
+  });
+  context.putImageData(image, 0, 0);
+  return picture;
+}
+
+// ----------------------------------------------------------------------------------------------------- the notes
+
+const ANSWER_SECONDS = 15; // how long a note waits for a kernel that says nothing
+
+/** The table of notes, and what the page or the kernel knows of each. */
+class Notes {
+  constructor(data, model) {
+    Object.assign(this, { families: data.families, rate: data.rate, hop: data.step, samples: data.samples, model });
+    const { notes } = data;
+    this.instruments = notes.instruments;
+    this.splits = notes.splits;
+    this.instrument = column(notes.instrument, Uint16Array);
+    this.pitch = column(notes.pitch, Uint8Array);
+    this.velocity = column(notes.velocity, Uint8Array);
+    this.split = column(notes.split, Uint8Array);
+    this.stored = data.stored;
+    this.networks = data.networks.map((network) => ({ ...network, logits: network.logits && column(network.logits, Float32Array) }));
+    this.loaded = new Map();
+    this.waiting = new Map();
+    model?.on("msg:custom", (message, buffers) => this.receive(message, buffers));
+  }
+
+  get length() {
+    return this.instrument.length;
+  }
+
+  /** Whether the note's sound can be had: from the page, or from a kernel. */
+  has(i) {
+    return Boolean(this.model) || i in this.stored;
+  }
+
+  facts(i) {
+    const instrument = this.instruments[this.instrument[i]], pitch = this.pitch[i], velocity = this.velocity[i];
+    const [, family, source] = instrument.match(/^(.+)_([a-z]+)_\d+$/);
+    const name = `${instrument}-${String(pitch).padStart(3, "0")}-${String(velocity).padStart(3, "0")}`;
+    return { name, family, source, instrument, pitch, velocity, split: this.splits[this.split[i]] };
+  }
+
+  /** What a network answers: probabilities, the predicted family and the margin; null where it was not asked. */
+  answer(network, i) {
+    if (!network.logits) return null;
+    const count = this.families.length, logits = network.logits.subarray(i * count, (i + 1) * count);
+    const predicted = argmax(logits), actual = this.families.indexOf(this.facts(i).family);
+    return { probabilities: softmax(logits), predicted, margin: logits[predicted] - logits[actual], correct: predicted === actual };
+  }
+
+  /** A promise of the note's `{url, samples, mel, picture, beliefs}`. */
+  load(i) {
+    if (!this.loaded.has(i)) {
+      const found = this.fetch(i).then((note) => this.decode(note));
+      found.catch(() => this.loaded.delete(i));
+      this.loaded.set(i, found);
+      if (this.loaded.size > 200) this.forget(this.loaded.keys().next().value);
+    }
+    return this.loaded.get(i);
+  }
+
+  async forget(i) {
+    const note = this.loaded.get(i);
+    this.loaded.delete(i);
+    URL.revokeObjectURL((await note.catch(() => ({}))).url);
+  }
+
+  fetch(i) {
+    const stored = this.stored[i];
+    if (stored) {
+      const beliefs = (stored.beliefs ?? []).map((belief) => belief && column(belief, Uint16Array));
+      return Promise.resolve({ sound: column(stored.sound, Uint8Array), beliefs });
+    }
+    if (!this.model) return Promise.reject(new Error("This page holds no sound of this note; the notebook plays every note."));
+    return new Promise((resolve, reject) => {
+      const silence = () => reject(new Error("The kernel does not answer: run the cell again, or wait until it is idle."));
+      this.waiting.set(i, { resolve, reject, timer: setTimeout(silence, 1000 * ANSWER_SECONDS) });
+      this.model.send({ note: i });
+    });
+  }
+
+  receive({ note, error, networks }, buffers) {
+    const waiting = this.waiting.get(note);
+    if (!waiting) return;
+    this.waiting.delete(note);
+    clearTimeout(waiting.timer);
+    if (error) return waiting.reject(new Error(error));
+    const [sound, ...found] = buffers.map((view) => new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)));
+    const beliefs = networks.map((known) => (known ? new Uint16Array(found.shift().buffer) : null));
+    waiting.resolve({ sound, beliefs });
+  }
+
+  async decode({ sound, beliefs }) {
+    const url = URL.createObjectURL(new Blob([sound], { type: "audio/mpeg" }));
+    const decoder = new OfflineAudioContext(1, 1, this.rate);
+    const heard = (await decoder.decodeAudioData(sound.slice().buffer)).getChannelData(0);
+    // A decoder that does not know how many samples the encoder put in front leaves all 1105 of them there.
+    const start = heard.length - this.samples >= 1105 ? 1105 : 0;
+    const samples = heard.slice(start, start + this.samples);
+    const mel = logMel(samples, this.rate, this.hop);
+    return { url, samples, mel, picture: spectrogramPicture(mel), beliefs };
+  }
+}
+
+// ---------------------------------------------------------------------------------------- one note on a canvas
+
+const EDGE = 66, GAP = 22, AXIS = 20, WAVE = 84, SPECTRUM = 104, ROW = 13, MOST_ZOOM = 32;
+
+/** Picture, player, cursor and answers of one note. */
+class NotePanel {
+  constructor(notes, { theme, ask = false, play }) {
+    Object.assign(this, { notes, theme, ask, note: null, index: null, time: 0, from: 0, zoom: 1, hidden: false, heard: play });
+    this.title = h("h3");
+    this.facts = h("p", { className: "facts" });
+    this.playButton = h("button", { type: "button", className: "play", onclick: () => this.toggle() });
+    this.zooms = [["+", "zoom in", 2], ["−", "zoom out", 0.5], ["whole note", "show the whole note", 0]].map(([text, label, factor]) =>
+      h("button", { type: "button", "aria-label": label, title: label, onclick: () => this.zoomBy(factor) }, text));
+    this.canvas = h("canvas", { tabIndex: 0, role: "slider", "aria-valuemin": 1, "aria-valuemax": this.steps });
+    this.guesses = h("div", { className: "guesses", role: "group", "aria-label": "Which family is it?" });
+    this.message = h("p", { className: "message", role: "status" });
+    this.answers = h("div", { className: "answers" });
+    this.table = h("div", { className: "unseen" });
+    this.element = h("section", { className: "note" }, this.title, this.facts, this.guesses,
+      h("div", { className: "bar" }, this.playButton, ...this.zooms), this.canvas, this.message, this.answers, this.table);
+    this.audio = new Audio();
+    this.audio.onended = () => this.stop();
+    this.listen();
+    this.showPlaying();
+  }
+
+  get seconds() {
+    return this.notes.samples / this.notes.rate;
+  }
+
+  get steps() {
+    return Math.floor(this.notes.samples / this.notes.hop);
+  }
+
+  get step() {
+    return clamp(Math.floor((this.time * this.notes.rate) / this.notes.hop + 1e-6), 0, this.steps - 1);
+  }
+
+  /** The seconds that the canvas shows now. */
+  get shown() {
+    return this.seconds / this.zoom;
+  }
+
+  listen() {
+    const canvas = this.canvas;
+    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -Infinity, End: Infinity };
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key in moves) this.moveTo(clamp(this.step + moves[event.key], 0, this.steps - 1));
+      else if (event.key === " ") this.toggle();
+      else if (event.key === "+" || event.key === "=") this.zoomBy(2);
+      else if (event.key === "-") this.zoomBy(0.5);
+      else if (event.key === "0") this.zoomBy(0);
+      else return;
+      event.preventDefault();
+    });
+    const scrub = (event) => {
+      const { left, width } = canvas.getBoundingClientRect();
+      const share = clamp((event.clientX - left - EDGE) / (width - EDGE), 0, 1);
+      this.moveTo(Math.floor(((this.from + share * this.shown) * this.notes.rate) / this.notes.hop));
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      canvas.setPointerCapture(event.pointerId);
+      scrub(event);
+    });
+    canvas.addEventListener("pointermove", (event) => canvas.hasPointerCapture(event.pointerId) && scrub(event));
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  /** Show a note (or, with null, only a sentence): its picture follows when it has arrived. */
+  async show(index, sentence = "") {
+    this.stop();
+    Object.assign(this, { index, note: null, time: 0, from: 0, zoom: 1, hidden: this.ask && index !== null, guess: null });
+    this.element.classList.toggle("empty", index === null);
+    this.message.textContent = sentence;
+    this.describe();
+    if (index === null) return this.draw();
+    const late = setTimeout(() => (this.message.textContent = "Waiting for the kernel …"), 400);
+    try {
+      const note = await this.notes.load(index);
+      if (this.index !== index) return;
+      this.note = note;
+      this.audio.src = note.url;
+      this.message.textContent = sentence;
+    } catch (error) {
+      if (this.index === index) this.message.textContent = error.message;
+    } finally {
+      clearTimeout(late);
+    }
+    // The answer is the last step's: there the cursor waits.
+    this.time = this.note?.beliefs.some(Boolean) ? this.seconds - 0.5 * this.notes.hop / this.notes.rate : 0;
+    this.describe();
+    this.draw();
+  }
+
+  reveal(guess = null) {
+    Object.assign(this, { hidden: false, guess });
+    this.describe();
+    this.draw();
+    this.canvas.focus({ preventScroll: true });
+  }
+
+  // ---- words
+
+  describe() {
+    const i = this.index, known = i === null ? null : this.notes.facts(i);
+    this.title.textContent = !known ? "" : this.hidden ? "Which family is it?" : known.name;
+    this.facts.replaceChildren();
+    if (known) {
+      const pitch = `pitch ${known.pitch} (${pitchName(known.pitch)})`;
+      const rest = `${pitch}, velocity ${known.velocity}, ${known.split} split`;
+      this.facts.append(this.hidden ? rest : h("strong", {}, known.family), this.hidden ? "" : `, ${known.source}, ${rest}`);
+      if (this.guess !== null && !this.hidden && this.guess !== undefined) {
+        this.facts.append(h("br"), this.guess === known.family ? `You heard it: ${known.family}.` : `You said ${this.guess}; it is ${known.family}.`);
+      }
+    }
+    this.describeGuesses();
+    this.describeAnswers();
+    this.describeTable(known);
+    this.playButton.disabled = !this.note;
+    this.canvas.setAttribute("aria-label", !known ? "No note" : "Time in the waveform, the log-mel spectrogram"
+      + `${this.note?.beliefs.some(Boolean) ? " and the probabilities" : ""} of ${this.hidden ? "a hidden note" : `${known.name}: ${known.family}, ${known.source}`}`
+      + `, pitch ${known.pitch}, velocity ${known.velocity}`);
+  }
+
+  describeGuesses() {
+    this.guesses.hidden = !this.hidden;
+    if (!this.hidden) return this.guesses.replaceChildren();
+    const families = this.notes.families.map((family) => h("button", { type: "button", onclick: () => this.reveal(family) }, family));
+    this.guesses.replaceChildren(...families, h("button", { type: "button", className: "reveal", onclick: () => this.reveal() }, "reveal"));
+  }
+
+  /** The probabilities at the cursor, or, without beliefs, of the whole note. */
+  probabilities(number) {
+    const belief = this.note?.beliefs[number], count = this.notes.families.length;
+    if (belief) {
+      const step = Math.min(this.step, belief.length / count - 1);
+      return Array.from(belief.subarray(step * count, (step + 1) * count), (value) => value / 65535);
+    }
+    return this.index === null ? null : this.notes.answer(this.notes.networks[number], this.index)?.probabilities ?? null;
+  }
+
+  describeAnswers() {
+    const parts = this.notes.networks.map((network, number) => ({ ...network, shares: this.probabilities(number) }));
+    const known = parts.filter(({ shares }) => shares && !this.hidden);
+    if (this.index === null || !known.length) return this.answers.replaceChildren();
+    const follows = this.note?.beliefs.some(Boolean), actual = this.notes.facts(this.index).family;
+    const when = follows ? `after step ${this.step + 1} of ${this.steps} (${(this.step + 1) * 1000 * this.notes.hop / this.notes.rate} ms)` : "after the whole note";
+    const head = h("tr", {}, h("th", { scope: "col" }, "family"), ...known.map(({ name }) => h("th", { scope: "col" }, name)));
+    const rows = this.notes.families.map((family, label) => h("tr", { className: family === actual ? "actual" : "" },
+      h("th", { scope: "row" }, family, family === actual ? h("span", {}, " (true)") : ""),
+      ...known.map(({ shares }) => h("td", { className: argmax(shares) === label ? "most" : "" },
+        h("span", { className: "share", style: `width:${70 * shares[label]}%` }), ` ${percent(shares[label])}`))));
+    const margins = parts.map((network) => ({ name: network.name, answer: this.notes.answer(network, this.index) })).filter(({ answer }) => answer)
+      .map(({ name, answer }) => `${name}: ${this.notes.families[answer.predicted]}, ${answer.correct ? "right" : `wrong by a margin of ${answer.margin.toFixed(2)}`}`);
+    const remarks = known.filter(({ bidirectional }) => bidirectional).map(({ name }) => `The ${name}'s backward half has heard the rest of the note already.`);
+    this.answers.replaceChildren(h("p", {}, h("strong", {}, `Probability of each family ${when}`), ...(margins.length ? [h("br"), margins.join(" · ")] : [])),
+      h("table", {}, head, ...rows), ...remarks.map((remark) => h("p", { className: "remark" }, remark)));
+  }
+
+  /** The picture in words, for who cannot see it: level and most probable family every tenth of the note. */
+  describeTable(known) {
+    if (!known || !this.note) return this.table.replaceChildren();
+    const follows = this.notes.networks.map((network, number) => ({ ...network, belief: this.note.beliefs[number] })).filter(({ belief }) => belief && !this.hidden);
+    const count = this.notes.families.length;
+    const rows = Array.from({ length: 10 }, (_, tenth) => {
+      const end = Math.round(((tenth + 1) * this.steps) / 10), start = Math.round((tenth * this.steps) / 10);
+      const part = this.note.samples.subarray(start * this.notes.hop, end * this.notes.hop);
+      const level = 10 * Math.log10(part.reduce((sum, value) => sum + value * value, 1e-12) / part.length);
+      const most = follows.map(({ belief }) => {
+        const shares = belief.subarray((end - 1) * count, end * count), label = argmax(shares);
+        return h("td", {}, `${this.notes.families[label]}, ${percent(shares[label] / 65535)}`);
+      });
+      return h("tr", {}, h("th", { scope: "row" }, milliseconds((end * this.notes.hop) / this.notes.rate)), h("td", {}, `${level.toFixed(0)} dB`), ...most);
+    });
+    const head = h("tr", {}, ...["time", "level before it, of full scale", ...follows.map(({ name }) => `${name} answers`)].map((text) => h("th", { scope: "col" }, text)));
+    this.table.replaceChildren(h("table", {}, h("caption", {}, "The picture in words"), head, ...rows));
+  }
+
+  // ---- time
+
+  moveTo(step) {
+    this.time = ((clamp(step, 0, this.steps - 1) + 0.5) * this.notes.hop) / this.notes.rate;
+    if (!this.audio.paused) this.audio.currentTime = this.time;
+    this.follow();
+  }
+
+  /** Keep the cursor in the window, say where it is, draw. */
+  follow() {
+    if (this.time < this.from || this.time > this.from + this.shown) {
+      this.from = clamp(this.time - this.shown / 10, 0, this.seconds - this.shown);
+    }
+    this.describeAnswers();
+    this.draw();
+  }
+
+  zoomBy(factor) {
+    const zoom = factor ? clamp(this.zoom * factor, 1, MOST_ZOOM) : 1;
+    const place = (this.time - this.from) / this.shown;
+    this.zoom = zoom;
+    this.from = clamp(this.time - place * this.shown, 0, this.seconds - this.shown);
+    this.draw();
+  }
+
+  async toggle() {
+    if (!this.note) return;
+    if (!this.audio.paused) return this.stop();
+    // From the cursor on; from the start where nothing is left.
+    this.audio.currentTime = this.time > this.seconds - 0.05 ? 0 : this.time;
+    this.heard?.(this);
+    await this.audio.play();
+    this.showPlaying();
+    const frame = () => {
+      if (this.audio.paused) return;
+      this.time = Math.min(this.audio.currentTime, this.seconds - 0.5 * this.notes.hop / this.notes.rate);
+      this.follow();
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  stop() {
+    this.audio.pause();
+    this.showPlaying();
+  }
+
+  showPlaying() {
+    const playing = !this.audio.paused;
+    this.playButton.textContent = playing ? "■ stop" : "▶ play";
+    this.playButton.setAttribute("aria-pressed", playing);
+  }
+
+  // ---- picture
+
+  draw() {
+    const beliefs = this.note?.beliefs ?? [], count = this.notes.families.length;
+    const follows = this.notes.networks.map(({ name }, number) => ({ name, belief: beliefs[number] })).filter(({ belief }) => belief && !this.hidden);
+    const height = GAP + WAVE + GAP + SPECTRUM + follows.length * (GAP + ROW * count) + AXIS;
+    this.canvas.style.height = `${height}px`;
+    const width = this.canvas.clientWidth, scale = globalThis.devicePixelRatio || 1;
+    if (!width) return;
+    Object.assign(this.canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+    const context = this.canvas.getContext("2d"), colour = this.theme();
+    context.scale(scale, scale);
+    context.font = "11px system-ui, sans-serif";
+    context.textBaseline = "middle";
+    this.sayTime();
+    if (!this.note) return;
+    const place = (time) => EDGE + ((time - this.from) / this.shown) * (width - EDGE);
+    let top = GAP;
+    const title = (text) => {
+      context.fillStyle = colour.text;
+      context.textAlign = "left";
+      context.fillText(text, EDGE, top - GAP / 2);
+    };
+    title("waveform");
+    this.drawWaveform(context, colour, top, width, place);
+    top += WAVE + GAP;
+    title(width < 480 ? "log-mel spectrogram (80 dB)" : "log-mel spectrogram (dark to bright: 80 dB)");
+    this.drawSpectrogram(context, colour, top, width);
+    top += SPECTRUM + GAP;
+    for (const { name, belief } of follows) {
+      title(`${name}: probability of each family`);
+      this.drawBelief(context, colour, top, width, place, belief);
+      top += ROW * count + GAP;
+    }
+    this.drawAxis(context, colour, height - AXIS, width, place);
+    context.fillStyle = colour.cursor;
+    context.fillRect(place(this.time) - 1, GAP, 2, height - AXIS - GAP);
+  }
+
+  sayTime() {
+    const follows = this.note?.beliefs.some(Boolean) && !this.hidden;
+    const most = follows ? this.notes.networks.map(({ name }, number) => ({ name, shares: this.probabilities(number) })).filter(({ shares }) => shares)
+      .map(({ name, shares }) => `; ${name}: ${this.notes.families[argmax(shares)]} ${percent(Math.max(...shares))}`).join("") : "";
+    this.canvas.setAttribute("aria-valuenow", this.step + 1);
+    this.canvas.setAttribute("aria-valuetext", `step ${this.step + 1} of ${this.steps}, ${milliseconds(((this.step + 1) * this.notes.hop) / this.notes.rate)}${most}`);
+  }
+
+  drawWaveform(context, colour, top, width, place) {
+    const { samples } = this.note, rate = this.notes.rate, middle = top + WAVE / 2;
+    const loudest = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-4);
+    context.fillStyle = colour.muted;
+    context.textAlign = "right";
+    for (const [value, y] of [[loudest, top + 6], [0, middle], [-loudest, top + WAVE - 6]]) context.fillText(value.toFixed(value ? 2 : 0).replace("-", "−"), EDGE - 6, y);
+    context.fillStyle = context.strokeStyle = colour.line;
+    const first = Math.floor(this.from * rate), shown = this.shown * rate, pixels = width - EDGE;
+    if (shown < 4 * pixels) {
+      context.beginPath();
+      for (let i = first; i <= Math.min(first + shown, samples.length - 1); i++) context.lineTo(place(i / rate), middle - (samples[i] / loudest) * (WAVE / 2));
+      context.stroke();
+      return;
+    }
+    for (let x = 0; x < pixels; x++) {
+      let low = 1, high = -1;
+      for (let i = first + Math.floor((x * shown) / pixels), end = first + ((x + 1) * shown) / pixels; i < end && i < samples.length; i++) {
+        low = Math.min(low, samples[i]);
+        high = Math.max(high, samples[i]);
+      }
+      if (low <= high) context.fillRect(EDGE + x, middle - (high / loudest) * (WAVE / 2), 1, Math.max(((high - low) / loudest) * (WAVE / 2), 1));
+    }
+  }
+
+  drawSpectrogram(context, colour, top, width) {
+    const { picture } = this.note, { rate, hop } = this.notes;
+    context.imageSmoothingEnabled = false;
+    // Column t is centred on sample t * hop.
+    const start = (this.from * rate) / hop + 0.5, shown = (this.shown * rate) / hop;
+    context.drawImage(picture, start, 0, Math.min(shown, picture.width - start), BANDS, EDGE, top, width - EDGE, SPECTRUM);
+    context.fillStyle = colour.muted;
+    context.textAlign = "right";
+    for (const hertz of [200, 1000, 2000, 4000]) {
+      context.fillText(hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`, EDGE - 6, top + SPECTRUM * (1 - toMel(hertz) / toMel(rate / 2)));
+    }
+  }
+
+  drawBelief(context, colour, top, width, place, belief) {
+    const count = this.notes.families.length, steps = belief.length / count, length = this.notes.hop / this.notes.rate;
+    const actual = this.notes.facts(this.index).family, now = argmax(this.probabilitiesOf(belief));
+    context.textAlign = "right";
+    this.notes.families.forEach((family, label) => {
+      const y = top + label * ROW;
+      context.font = `${label === now ? "bold " : ""}11px system-ui, sans-serif`;
+      context.fillStyle = label === now || family === actual ? colour.text : colour.muted;
+      context.fillText(family === actual ? `▸ ${family}` : family, EDGE - 6, y + ROW / 2);
+    });
+    context.font = "11px system-ui, sans-serif";
+    context.fillStyle = colour.quiet;
+    context.fillRect(EDGE, top, width - EDGE, ROW * count);
+    context.fillStyle = colour.strong;
+    for (let step = Math.floor(this.from / length); step < Math.min(steps, (this.from + this.shown) / length); step++) {
+      const left = Math.max(place(step * length), EDGE), right = Math.min(place((step + 1) * length), width);
+      for (let label = 0; label < count; label++) {
+        context.globalAlpha = belief[step * count + label] / 65535;
+        context.fillRect(left, top + label * ROW, right - left + 0.3, ROW - 1);
+      }
+    }
+    context.globalAlpha = 1;
+  }
+
+  probabilitiesOf(belief) {
+    const count = this.notes.families.length;
+    return belief.subarray(this.step * count, (this.step + 1) * count);
+  }
+
+  drawAxis(context, colour, top, width, place) {
+    const narrow = width < 480, steps = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
+    const tick = steps.find((step) => this.shown / step >= (narrow ? 3 : 5)) ?? 0.005;
+    context.fillStyle = colour.muted;
+    context.textAlign = "center";
+    for (let k = Math.ceil(this.from / tick - 1e-6); k * tick <= this.from + this.shown + 1e-6; k++) {
+      const x = place(k * tick), ms = Math.round(1000 * k * tick), text = `${ms}${k * tick + tick > this.from + this.shown ? " ms" : ""}`;
+      context.fillRect(x - 0.5, top + 1, 1, 4);
+      context.fillText(text, clamp(x, EDGE + 6, width - 20), top + 13);
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- note explorer
+
+const NO_CHOICE = "";
+
+/** Menus that narrow one another, steps through what is left of the notes, and the panel of the note. */
+class Chooser {
+  constructor(notes, panel, label) {
+    Object.assign(this, { notes, panel, label, choice: {} });
+    const family = notes.instruments.map((name) => name.match(/^(.+)_[a-z]+_\d+$/)[1]);
+    const source = notes.instruments.map((name) => name.match(/_([a-z]+)_\d+$/)[1]);
+    this.columns = {
+      split: (i) => notes.splits[notes.split[i]],
+      family: (i) => family[notes.instrument[i]],
+      source: (i) => source[notes.instrument[i]],
+      instrument: (i) => notes.instruments[notes.instrument[i]],
+      pitch: (i) => notes.pitch[i],
+      velocity: (i) => notes.velocity[i],
+    };
+    this.all = Array.from({ length: notes.length }, (_, i) => i).filter((i) => notes.has(i));
+    this.menus = Object.fromEntries(Object.keys(this.columns).map((name) =>
+      [name, h("select", { "aria-label": label ? `${name} of note ${label}` : name, onchange: () => this.choose(name) })]));
+    this.count = h("span", { className: "count", role: "status" });
+    const button = (text, name, act) => h("button", { type: "button", "aria-label": label ? `${name}, note ${label}` : name, onclick: act }, text);
+    this.element = h("section", { className: "chooser" }, ...(label ? [h("h2", {}, `Note ${label}`)] : []),
+      h("div", { className: "menus" }, ...Object.entries(this.menus).map(([name, menu]) => h("label", {}, name, menu))),
+      h("div", { className: "bar" }, button("◀ previous", "previous note", () => this.step(-1)), button("next ▶", "next note", () => this.step(1)),
+        button("random", "random note", () => this.go(Math.floor(Math.random() * this.left.length))),
+        button("start again", "start again", () => this.startAgain()), this.count),
+      panel.element);
+    this.startAgain();
+  }
+
+  startAgain() {
+    this.choice = {};
+    this.offer();
+    this.go(0);
+  }
+
+  choose(name) {
+    const { value } = this.menus[name];
+    if (value === NO_CHOICE) delete this.choice[name];
+    else this.choice[name] = this.values[name][Number(value)];
+    this.offer();
+    // The note stays while it agrees with the menus.
+    this.go(Math.max(this.left.indexOf(this.panel.index), 0));
+  }
+
+  /** Fill every menu with what goes with the choices in all the others. */
+  offer() {
+    const chosen = Object.entries(this.choice), found = {};
+    for (const name in this.columns) found[name] = new Set();
+    this.left = this.all.filter((i) => {
+      const against = chosen.filter(([name, value]) => this.columns[name](i) !== value);
+      if (!against.length) for (const name in found) found[name].add(this.columns[name](i));
+      else if (against.length === 1) found[against[0][0]].add(this.columns[against[0][0]](i));
+      return !against.length;
+    });
+    this.values = {};
+    for (const [name, menu] of Object.entries(this.menus)) {
+      const order = name === "split" ? this.notes.splits.filter((split) => found.split.has(split)) : [...found[name]].sort((a, b) => (a < b ? -1 : 1));
+      this.values[name] = order;
+      menu.replaceChildren(h("option", { value: NO_CHOICE }, `all (${order.length})`),
+        ...order.map((value, i) => h("option", { value: i, selected: this.choice[name] === value }, name === "pitch" ? `${value} (${pitchName(value)})` : value)));
+    }
+  }
+
+  step(by) {
+    this.go((this.place + by + this.left.length) % this.left.length);
+  }
+
+  go(place) {
+    this.place = place;
+    this.count.textContent = `${(place + 1).toLocaleString("en")} of ${this.left.length.toLocaleString("en")} note${this.left.length === 1 ? "" : "s"}`;
+    this.panel.show(this.left[place]);
+    // The neighbours are at hand before they are asked for.
+    for (const next of [place + 1, place - 1]) if (this.left[next] !== undefined) this.notes.load(this.left[next]).catch(() => {});
+  }
+}
+
+function explorer(data, notes, tools) {
+  const sound = tools.oneSound();
+  const pane = (label) => new Chooser(notes, new NotePanel(notes, { ...tools, ask: ask.checked, play: sound }), label);
+  const ask = h("input", { type: "checkbox", checked: Boolean(data.ask) });
+  const pair = h("input", { type: "checkbox" });
+  const panes = h("div", { className: "panes" });
+  const first = pane("A");
+  let second = null;
+  first.element.classList.add("alone");
+  panes.append(first.element);
+  ask.onchange = () => [first, second].forEach((shown) => {
+    if (!shown) return;
+    shown.panel.ask = ask.checked;
+    shown.panel.show(shown.panel.index);
+  });
+  pair.onchange = () => {
+    first.element.classList.toggle("alone", !pair.checked);
+    if (pair.checked) panes.append((second ??= pane("B")).element);
+    else {
+      second.panel.stop();
+      second.element.remove();
+    }
+  };
+  const short = notes.model || first.all.length === notes.length ? "" : ` This page holds ${first.all.length} of the ${notes.length.toLocaleString("en")} notes.`;
+  return h("div", {}, h("div", { className: "bar" }, h("label", { className: "tick" }, pair, "two notes side by side"),
+    h("label", { className: "tick" }, ask, "guess first, then reveal the family")), ...(short ? [h("p", { className: "remark" }, short)] : []), panes);
+}
+
+// --------------------------------------------------------------------- a table of cells, each with notes behind it
+
+/** A grid whose filled cells are reached by click and arrows; empty ones are only seen. */
+class CellGrid {
+  constructor(rows, columns, corner, choose) {
+    Object.assign(this, { rows, columns, corner, choose, at: null });
+    this.element = h("table", { role: "grid" });
+    this.element.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  /** Show `cell(row, column)`: null, or `{text, share, label}`; the chosen cell stays if it is still filled. */
+  fill(cell) {
+    this.cells = this.rows.map((_, r) => this.columns.map((_, c) => cell(r, c)));
+    this.places = this.rows.flatMap((_, r) => this.columns.map((_, c) => [r, c])).filter(([r, c]) => this.cells[r][c]);
+    this.buttons = new Map();
+    const head = h("tr", { role: "row" }, h("th", { scope: "col" }, this.corner), ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader" }, h("span", {}, name))));
+    const body = this.rows.map((name, r) => h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, name), ...this.columns.map((_, c) => this.cellOf(r, c))));
+    this.element.replaceChildren(head, ...body);
+  }
+
+  cellOf(r, c) {
+    const cell = this.cells[r][c];
+    if (!cell) return h("td", { role: "gridcell", "aria-disabled": "true", "aria-label": "no notes", className: r === c ? "diagonal" : "" }, "·");
+    const element = h("td", { role: "gridcell", tabIndex: -1, className: `filled${r === c && this.rows === this.columns ? " diagonal" : ""}`, "aria-label": cell.label,
+      style: `--share:${Math.round(100 * cell.share)}%`, onclick: () => this.select(r, c, true) }, cell.text);
+    element.classList.toggle("deep", cell.share > 0.55);
+    this.buttons.set(`${r},${c}`, element);
+    return element;
+  }
+
+  select(r, c, focus = false) {
+    this.at = [r, c];
+    for (const [place, element] of this.buttons) {
+      const chosen = place === `${r},${c}`;
+      element.setAttribute("aria-selected", chosen);
+      element.tabIndex = chosen ? 0 : -1;
+      if (chosen && focus) element.focus({ preventScroll: true });
+    }
+    this.choose(r, c);
+  }
+
+  press(event) {
+    if (!this.at || event.ctrlKey || event.metaKey || event.altKey) return;
+    const [r, c] = this.at, place = this.places.findIndex(([row, column]) => row === r && column === c);
+    const across = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: this.places.length - 1 }[event.key];
+    const down = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    let target;
+    if (across !== undefined) target = this.places[across];
+    else if (down) target = this.nextRow(r, c, down);
+    else return;
+    event.preventDefault();
+    if (target) this.select(...target, true);
+  }
+
+  /** The filled cell of the next row that has any, in this column or the nearest one. */
+  nextRow(r, c, by) {
+    for (let row = r + by; row >= 0 && row < this.rows.length; row += by) {
+      const filled = this.places.filter(([other]) => other === row);
+      if (filled.length) return filled.reduce((best, place) => (Math.abs(place[1] - c) < Math.abs(best[1] - c) ? place : best));
+    }
+    return undefined;
+  }
+}
+
+/** Steps through a list of notes: previous, next and a menu; `tell(i)` is a note's line in the menu. */
+class Steps {
+  constructor(panel, tell) {
+    Object.assign(this, { panel, tell, list: [], place: 0 });
+    this.menu = h("select", { "aria-label": "note of the cell", onchange: () => this.go(Number(this.menu.value)) });
+    const button = (text, name, by) => h("button", { type: "button", "aria-label": name, onclick: () => this.go((this.place + by + this.list.length) % this.list.length) }, text);
+    this.element = h("div", { className: "bar" }, button("◀ previous", "previous note", -1), button("next ▶", "next note", 1), this.menu);
+  }
+
+  show(list) {
+    this.list = list;
+    this.menu.replaceChildren(...list.map((i, place) => h("option", { value: place }, `${place + 1} of ${list.length}: ${this.tell(i)}`)));
+    this.go(0);
+  }
+
+  go(place) {
+    this.place = place;
+    this.menu.value = String(place);
+    this.panel.show(this.list[place]);
+    for (const next of [place + 1, place - 1]) {
+      const i = this.list[next];
+      if (i !== undefined && this.panel.notes.has(i)) this.panel.notes.load(i).catch(() => {});
+    }
+  }
+}
+
+function confusion(data, notes, tools) {
+  const { families, networks } = notes;
+  const actual = Array.from({ length: notes.length }, (_, i) => families.indexOf(notes.facts(i).family));
+  const answers = networks.map((network) => actual.map((_, i) => notes.answer(network, i)));
+  let chosen = 0;
+  const panel = new NotePanel(notes, tools);
+  const steps = new Steps(panel, (i) => {
+    const { margin, probabilities, predicted, correct } = answers[chosen][i];
+    return `${notes.facts(i).name}, ${correct ? percent(probabilities[predicted]) : `margin ${margin.toFixed(2)}`}`;
+  });
+  // Behind each cell its notes, farthest from a right answer first; right ones surest first.
+  const cells = answers.map((given) => {
+    const table = families.map(() => families.map(() => []));
+    given.forEach((answer, i) => table[actual[i]][answer.predicted].push(i));
+    const surest = (i) => given[i].probabilities[given[i].predicted];
+    table.flat().forEach((cell) => cell.sort((a, b) => given[b].margin - given[a].margin || surest(b) - surest(a)));
+    return table;
+  });
+  const grid = new CellGrid(families, families, "true ↓ answer →", (r, c) => {
+    told.textContent = r === c ? `${families[r]} notes that the ${networks[chosen].name} gets right, surest first`
+      : `${families[r]} notes that the ${networks[chosen].name} takes for ${families[c]}, largest margin first`;
+    steps.show(cells[chosen][r][c]);
+  });
+  const told = h("p", { className: "told", role: "status" });
+  const network = h("select", { "aria-label": "network" }, ...networks.map(({ name }, number) => h("option", { value: number }, name)));
+  const unit = h("select", { "aria-label": "cells show" }, h("option", { value: "counts" }, "counts"), h("option", { value: "shares" }, "shares of the true family"));
+  const fill = () => grid.fill((r, c) => {
+    const count = cells[chosen][r][c].length, share = count / cells[chosen][r].reduce((sum, cell) => sum + cell.length, 0);
+    const label = `${families[r]} taken for ${families[c]}: ${count} note${count === 1 ? "" : "s"}, ${percent(share)}`;
+    return count ? { text: unit.value === "counts" ? count : Math.round(100 * share) || "<1", share, label } : null;
+  });
+  /** The cell of before where it is filled; else the most frequent confusion, or the largest cell of all. */
+  const open = () => {
+    fill();
+    if (grid.at && cells[chosen][grid.at[0]][grid.at[1]].length) return grid.select(...grid.at);
+    const wrong = grid.places.filter(([r, c]) => r !== c), among = wrong.length ? wrong : grid.places;
+    grid.select(...among.reduce((best, place) => (cells[chosen][place[0]][place[1]].length > cells[chosen][best[0]][best[1]].length ? place : best)));
+  };
+  network.onchange = () => {
+    chosen = Number(network.value);
+    open();
+  };
+  unit.onchange = () => {
+    fill();
+    const [r, c] = grid.at;
+    grid.buttons.get(`${r},${c}`).setAttribute("aria-selected", true);
+    grid.buttons.get(`${r},${c}`).tabIndex = 0;
+  };
+  open();
+  return h("div", { className: "beside" },
+    h("section", { className: "matrix" }, h("div", { className: "bar" }, h("label", { className: "tick" }, "network", network), h("label", { className: "tick" }, "cells show", unit)),
+      h("div", { className: "scroll" }, grid.element)),
+    h("section", {}, told, steps.element, panel.element));
+}
+
+// ------------------------------------------------------------------------------------------------ theme and page
+
+const STYLE = `
+:host { display: block; font: 14px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--text);
+  --text: #1b1f24; --muted: #59636e; --line: #0b62a4; --quiet: #eef1f5; --strong: #0b62a4; --cursor: #c2410c; --border: #c4ccd6; --face: #f6f8fa; color-scheme: light; }
+:host([data-dark]) { --text: #e8ebef; --muted: #a3adb8; --line: #7cc0ff; --quiet: #262c34; --strong: #7cc0ff; --cursor: #ffb454; --border: #4a535e; --face: #2b323b; color-scheme: dark; }
+* { box-sizing: border-box; }
+h2, h3 { margin: .2em 0; font-size: 1.05em; overflow-wrap: anywhere; } h3 { font-size: 1em; }
+p { margin: .2em 0; } .remark, .facts, .message, .count { color: var(--muted); } .facts strong { color: var(--text); }
+.message { min-height: 1.45em; } .remark { font-size: .9em; }
+.bar, .guesses { display: flex; flex-wrap: wrap; gap: .4em; align-items: center; margin: .4em 0; }
+.panes { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: .4em 1.6em; align-items: start; }
+.panes > * { min-width: 0; } .alone h2 { display: none; }
+.beside { display: flex; flex-wrap: wrap; gap: .4em 1.6em; align-items: flex-start; } .beside > * { flex: 1 1 24rem; min-width: 0; max-width: 100%; } .beside > .matrix { flex: 0 1 auto; }
+.menus { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.6rem, 1fr)); gap: .4em; }
+label { display: flex; flex-direction: column; font-size: .85em; color: var(--muted); min-width: 0; }
+label.tick { flex-direction: row; align-items: center; gap: .4em; font-size: 1em; color: var(--text); }
+button, select { font: inherit; color: var(--text); background: var(--face); border: 1px solid var(--border); border-radius: 4px; padding: .25em .6em; min-height: 30px; max-width: 100%; }
+select { padding: .2em .3em; min-width: 0; } button { cursor: pointer; } button:disabled { opacity: .5; cursor: default; }
+button:hover:not(:disabled) { border-color: var(--line); }
+:focus-visible { outline: 2px solid var(--cursor); outline-offset: 1px; }
+.play { min-width: 5.2em; } [hidden] { display: none !important; } .note.empty > :not(.message) { display: none; }
+canvas { display: block; width: 100%; touch-action: pan-y; cursor: crosshair; border-radius: 3px; }
+table { border-collapse: collapse; font-size: .9em; background: none; }
+.answers table { width: 100%; max-width: 34rem; } .answers th { text-align: left; font-weight: normal; white-space: nowrap; padding-right: .6em; }
+.answers tr:first-child th { color: var(--muted); } .answers .actual th, .answers .most { font-weight: bold; }
+.answers td { width: 45%; white-space: nowrap; line-height: 1.35; font-variant-numeric: tabular-nums; }
+.share { display: inline-block; height: .7em; min-width: 1px; background: var(--strong); opacity: .55; } .most .share { opacity: 1; }
+.scroll { overflow-x: auto; } [role=grid] { font-variant-numeric: tabular-nums; }
+[role=grid] th { font-weight: normal; padding: .1em .4em .1em 0; text-align: right; } [role=grid] [role=columnheader] { vertical-align: bottom; padding: .2em 0; text-align: center; }
+[role=columnheader] span { writing-mode: vertical-rl; transform: rotate(180deg); }
+[role=gridcell] { width: 2.5em; min-width: 22px; height: 2em; text-align: center; color: var(--muted); border: 1px solid var(--border); padding: 0; }
+[role=gridcell].filled { cursor: pointer; color: var(--text); background: color-mix(in srgb, var(--strong) var(--share), transparent); }
+[role=gridcell].deep { color: #fff; } :host([data-dark]) [role=gridcell].deep { color: #10151b; }
+[role=gridcell].diagonal { border-width: 2px; } [role=gridcell][aria-selected=true] { outline: 3px solid var(--cursor); outline-offset: -1px; font-weight: bold; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+@media (max-width: 600px) { [role=grid] { font-size: .78em; } }
+@media print { .bar, .menus { display: none; } }
+`;
+
+/** Whether the page around is dark: JupyterLab, VS Code and Colab say so, any other page follows the system. */
+function isDark() {
+  const { body, documentElement } = document, told = body.dataset.jpThemeLight;
+  if (told) return told === "false";
+  if (body.classList.contains("vscode-dark") || documentElement.getAttribute("theme") === "dark") return true;
+  if (body.classList.contains("vscode-light") || documentElement.getAttribute("theme") === "light") return false;
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const KINDS = { explorer, confusion };
+
+function open(el, data, model) {
+  const host = h("div", { className: "nsynth-note-view", "data-lm-suppress-shortcuts": "true" });
+  const root = host.attachShadow({ mode: "open" });
+  el.replaceChildren(host);
+  // Keys typed here are for here: a notebook would cut cells at "x" or "d d".
+  for (const kind of ["keydown", "keypress", "keyup"]) host.addEventListener(kind, (event) => event.stopPropagation());
+  const panels = new Set();
+  const tools = {
+    /** The colours for a canvas; whoever asks is drawn again when they change. */
+    theme() {
+      panels.add(this);
+      const style = getComputedStyle(host);
+      return Object.fromEntries(["text", "muted", "line", "quiet", "strong", "cursor"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    },
+    /** One note is heard at a time. */
+    oneSound() {
+      let heard = null;
+      return (panel) => {
+        if (heard && heard !== panel) heard.stop();
+        heard = panel;
+      };
+    },
+  };
+  root.append(h("style", {}, STYLE));
+  const dress = () => {
+    host.toggleAttribute("data-dark", isDark());
+    panels.forEach((panel) => panel.draw());
+  };
+  dress();
+  root.append(KINDS[data.kind](data, new Notes(data, model), tools));
+  const system = matchMedia("(prefers-color-scheme: dark)"), watch = new MutationObserver(dress);
+  system.addEventListener("change", dress);
+  watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  watch.observe(document.documentElement, { attributes: true, attributeFilter: ["theme", "class"] });
+  return () => {
+    watch.disconnect();
+    system.removeEventListener("change", dress);
+    panels.forEach((panel) => panel.stop());
+  };
+}
+
+/** anywidget's entry: `data` is the model's only state, sounds beyond it come by message. */
+export function render({ model, el }) {
+  return open(el, model.get("data"), model);
+}
+
+/** The entry of a plain page, without any kernel. */
+export function mount(el, data) {
+  return open(el, data, null);
+}
+
+export default { render };

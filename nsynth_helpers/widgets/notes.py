@@ -1,0 +1,210 @@
+"""Notes to touch: thin shells that hand tables, sounds and beliefs to the front end in `nsynth_helpers.view`."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+
+import anywidget
+import numpy as np
+import pandas as pd
+import traitlets
+
+from nsynth_helpers import view
+from nsynth_helpers.analysis.beliefs import belief_over_time
+from nsynth_helpers.analysis.outcomes import logits_of
+from nsynth_helpers.data.cache import NSynthSplit
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.settings import InputError
+from nsynth_helpers.training.runs import Run
+from nsynth_helpers.widgets.players import encode_mp3
+
+# What the front end takes for a probability of 1.
+CERTAIN = np.iinfo(np.uint16).max
+
+
+class Believer:
+    """A trained network, and what it believes after each step of any note of the splits."""
+
+    def __init__(self, run: Run, splits: Mapping[str, NSynthSplit]):
+        self.network = run.load_network()
+        self.frames = {split: run.config.frames(notes) for split, notes in splits.items()}
+
+    def beliefs(self, split: str, note_strs: list[str]) -> list[bytes | None]:
+        """Probabilities of each note, uint16 of shape (steps, families); None for ``synth_lead``."""
+        frames = self.frames[split]
+        rows = pd.Index(frames.notes["note_str"]).get_indexer(note_strs)
+        known = rows >= 0
+        if not known.any():
+            return [None] * len(rows)
+        found = iter(belief_over_time(self.network, frames, rows[known], device="cpu"))
+        return [np.round(next(found) * CERTAIN).astype("<u2").tobytes() if here else None for here in known]
+
+    def describe(self) -> dict:
+        """What the front end must know to draw the beliefs."""
+        step = next(iter(self.frames.values())).step_size
+        return {"step": step, "bidirectional": self.network.rnn.bidirectional}
+
+
+class NoBeliefs:
+    """A network of which only the predictions are known."""
+
+    def beliefs(self, _split: str, note_strs: list[str]) -> list[None]:
+        """Nothing for any note."""
+        return [None] * len(note_strs)
+
+
+class NoteView(anywidget.AnyWidget):
+    """What every widget of notes shares: the table goes to the browser at once, sounds when they are asked for.
+
+    Attributes
+    ----------
+    data : dict
+        All that the browser is told (`nsynth_helpers.view`); some notes are whole in it, and need no kernel.
+    """
+
+    _esm = view.MODULE
+    data = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, notes: pd.DataFrame, splits, runs, stored, networks: Mapping[str, dict], **data):
+        """`notes` has ``split`` and ``row`` beside the columns of a split's table; `stored` are places in it."""
+        super().__init__()
+        self.notes, self.splits = notes, splits
+        self.believers = {name: Believer(run, splits) for name, run in (runs or {}).items()}
+        self.networks = {name: networks.get(name, {}) for name in [*networks, *self.believers]}
+        for name, believer in self.believers.items():
+            self.networks[name] |= believer.describe()
+        self.data = {
+            "families": list(FAMILIES),
+            "rate": SAMPLE_RATE,
+            "step": STEP_SIZE,
+            "samples": max((split.waveforms.shape[1] for split in splits.values()), default=SAMPLE_RATE),
+            "notes": _columns(notes),
+            "networks": [{"name": name, **known} for name, known in self.networks.items()],
+            "stored": self._store(stored),
+            **data,
+        }
+        self.on_msg(self._answer)
+
+    def _store(self, places: np.ndarray) -> dict[int, dict]:
+        """Sound and beliefs of some notes, as the front end finds them without a kernel."""
+        kept = {int(place): {"sound": _text(self._sound(place))} for place in places}
+        for split, chosen in self.notes.iloc[list(kept)].groupby("split", observed=True)["note_str"]:
+            beliefs = [believer.beliefs(split, chosen.tolist()) for believer in self._all_believers()]
+            for place, *given in zip(chosen.index, *beliefs, strict=True):
+                kept[place]["beliefs"] = [belief and _text(belief) for belief in given]
+        return kept
+
+    def _all_believers(self) -> list[Believer]:
+        """In the order of the networks; `NoBeliefs` for one that has predictions alone."""
+        return [self.believers.get(name) or NoBeliefs() for name in self.networks]
+
+    def _sound(self, place: int) -> bytes:
+        note = self.notes.iloc[place]
+        if note["split"] not in self.splits:
+            raise InputError("This widget was made without a split, so it has no sounds.")
+        return encode_mp3(self.splits[note["split"]].waveforms[note["row"]])
+
+    def _answer(self, _, message: dict, __) -> None:
+        """Send what the browser asks for: the sound of a note, and what each network believes."""
+        place = message["note"]
+        try:
+            note = self.notes.iloc[place]
+            sound = self._sound(place)
+            beliefs = [believer.beliefs(note["split"], [note["note_str"]])[0] for believer in self._all_believers()]
+        except Exception as error:
+            self.send({"note": place, "error": str(error)})
+            raise
+        self.send(
+            {"note": place, "networks": [belief is not None for belief in beliefs]}, [sound, *filter(None, beliefs)]
+        )
+
+
+class NoteExplorer(NoteView):
+    """Choose a note by split, family, source, instrument, pitch and velocity; see it, hear it, walk on from it.
+
+    The menus narrow one another. Two notes can stand side by side, and the family can be hidden until it is guessed.
+
+    Parameters
+    ----------
+    splits : mapping of str to NSynthSplit
+        What `load_splits` returns. ``synth_lead`` is offered, too: it belongs to NSynth, though not to the networks.
+    runs : mapping of str to Run, optional
+        Trained networks whose beliefs are drawn below the note; they must read their last step.
+    ask : bool
+        Open with the family hidden.
+    stored : int
+        How many notes, spread over the families, the notebook and the report hold; a kernel plays all of them.
+    """
+
+    def __init__(self, splits, runs: Mapping[str, Run] | None = None, ask: bool = False, stored: int = 60):
+        notes = pd.concat({name: split.notes for name, split in splits.items()}, names=["split", "row"]).reset_index()
+        spread = notes.sort_values(["family", "note_str"]).index
+        places = spread[np.linspace(0, len(spread) - 1, min(stored, len(spread))).astype(int)].unique()
+        super().__init__(notes, splits, runs, places, {}, kind="explorer", ask=ask)
+
+
+class ConfusionExplorer(NoteView):
+    """A confusion matrix whose cells are entered: their notes by margin, and each network's answer to the same note.
+
+    Parameters
+    ----------
+    outcomes : mapping of str to pandas.DataFrame
+        From network to what `analysis.make_outcomes` returns, all of the same notes.
+    split : NSynthSplit, optional
+        Where the notes come from; without it there are no waveforms and no sounds.
+    runs : mapping of str to Run, optional
+        Of the same names: trained networks whose beliefs are drawn below the note.
+    stored : int
+        How many notes, the first ones of every cell, the notebook and the report hold whole.
+
+    Raises
+    ------
+    InputError
+        If the tables are not of the same notes, or the split lacks one of them.
+    """
+
+    def __init__(
+        self,
+        outcomes: Mapping[str, pd.DataFrame],
+        split: NSynthSplit | None = None,
+        runs: Mapping[str, Run] | None = None,
+        stored: int = 100,
+    ):
+        tables = {name: table.sort_values("note_str", ignore_index=True) for name, table in outcomes.items()}
+        first, *others = tables.values()
+        if not all(table["note_str"].equals(first["note_str"]) for table in others):
+            raise InputError("The networks were not tested on the same notes; evaluate them on the same split.")
+        notes = first[["note_str", "instrument", "pitch", "velocity"]].assign(split="test", row=-1)
+        if split:
+            notes["split"] = split.name
+            notes["row"] = pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"])
+            if (notes["row"] < 0).any():
+                missing = notes.loc[notes["row"] < 0, "note_str"].iloc[0]
+                raise InputError(f"The {split.name} split holds no note '{missing}'; pass the split that was tested.")
+        networks = {name: {"logits": _text(logits_of(table).astype("<f4").tobytes())} for name, table in tables.items()}
+        places = _first_of_cells(tables.values())[: stored if split else 0]
+        super().__init__(notes, {split.name: split} if split else {}, runs, places, networks, kind="confusion")
+
+
+def _first_of_cells(tables) -> pd.Index:
+    """Places of notes: the first of every cell of every network in the order in which they are shown, the second ..."""
+    ranks = []
+    for table in tables:
+        ordered = table.sort_values(["margin", "probability"], ascending=False)
+        ranks.append(ordered.groupby(["family", "predicted"]).cumcount())
+    return pd.concat(ranks).sort_values(kind="stable").index.unique()
+
+
+def _columns(notes: pd.DataFrame) -> dict:
+    """The table of notes as the front end reads it: four small numbers a note."""
+    instrument, instruments = pd.factorize(notes["instrument"])
+    split, splits = pd.factorize(notes["split"])
+    columns = {"instrument": (instrument, "<u2"), "split": (split, "u1")}
+    columns |= {column: (notes[column].to_numpy(), "u1") for column in ("pitch", "velocity")}
+    texts = {column: _text(values.astype(kind).tobytes()) for column, (values, kind) in columns.items()}
+    return {"instruments": list(instruments), "splits": list(splits), **texts}
+
+
+def _text(content: bytes) -> str:
+    return b64encode(content).decode("ascii")

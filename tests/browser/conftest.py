@@ -1,0 +1,126 @@
+"""A real JupyterLab on loopback and Debian's Chromium, for tests that touch the widgets as a reader does."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "build" / "browser"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+START_SECONDS, RUN_SECONDS = 120, 180
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser; tests are skipped where none is installed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not found:
+        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)}): apt-get install chromium")
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield browser
+        browser.close()
+
+
+class Lab:
+    """A JupyterLab server, and pages of its notebooks."""
+
+    def __init__(self, browser, folder: Path):
+        self.browser, self.folder, self.token = browser, folder, secrets.token_hex(16)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"http://127.0.0.1:{free.getsockname()[1]}"
+        options = [
+            "--no-browser",
+            "--allow-root",
+            f"--port={self.address.rpartition(':')[2]}",
+            f"--ServerApp.root_dir={folder}",
+            f"--IdentityProvider.token={self.token}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.news_url=",
+        ]
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+            "TQDM_DISABLE": "1",
+        }
+        self.log = (folder / "lab.log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=self.log, stderr=subprocess.STDOUT
+        )
+
+    def wait(self) -> None:
+        """Until the server answers."""
+        for _ in range(2 * START_SECONDS):
+            assert self.process.poll() is None, (self.folder / "lab.log").read_text()
+            try:
+                if requests.get(f"{self.address}/api", timeout=1).ok:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        raise AssertionError("JupyterLab does not answer:\n" + (self.folder / "lab.log").read_text())
+
+    def open(self, name: str, sources, width: int = 1400, theme: str = "light"):
+        """A page with a notebook of these code cells, all of them run; fails if one raised."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in sources],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
+        page = self.browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
+        page.goto(f"{self.address}/lab/tree/{name}.ipynb?token={self.token}&reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * START_SECONDS)
+        if theme == "dark":
+            page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        self.run_all(page)
+        return page
+
+    def run_all(self, page) -> None:
+        """Run every cell and wait for the last one."""
+        page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        errors = [
+            output for cell in cells_of(page) for output in cell.get("outputs", []) if output["output_type"] == "error"
+        ]
+        assert not errors, "\n".join(errors[0]["traceback"])
+
+    def close(self) -> None:
+        """End the server and its kernels."""
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
+
+
+def cells_of(page) -> list[dict]:
+    """The notebook's cells as they would be saved."""
+    return json.loads(
+        page.evaluate(
+            "JSON.stringify(jupyterapp.shell.currentWidget.content.model.sharedModel.cells.map(c => c.toJSON()))"
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory):
+    """One server for all browser tests."""
+    server = Lab(chromium, tmp_path_factory.mktemp("lab"))
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.close()
