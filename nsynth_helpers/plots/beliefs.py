@@ -1,4 +1,4 @@
-"""Figures of what grows with time: belief while a note is heard, over-confidence, and which epoch to keep."""
+"""Figures over the time of a note: belief of single notes and of families, decisions, saliency."""
 
 from __future__ import annotations
 
@@ -7,251 +7,131 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.patches import Patch
 
-from nsynth_helpers.analysis.beliefs import decision_step
-from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.plots.style import LINE_STYLES, MARKERS, PAGE, WIDE, family_colours, new_panels, plot_waveform
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE, parse_note_str
+from nsynth_helpers.plots.style import (
+    FAMILY_COLOURS,
+    MARKERS,
+    PAGE,
+    SMALL,
+    WIDE,
+    in_percent,
+    legend_below,
+    line_style,
+    new_axes,
+    new_panels,
+)
 
-STEP_SECONDS = 0.01
-SMALL = 8
-# A family that never comes above this probability is drawn in grey.
-WORTH_A_NAME = 0.15
-
-
-def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None) -> tuple[Figure, np.ndarray]:
-    """Reliability diagrams: how often a network is right against how sure it was; the diagonal is honest.
-
-    Parameters
-    ----------
-    diagrams : mapping of str to mapping of str to pandas.DataFrame
-        From the title of a panel to a name (``before``, ``after``) to what `calibration.reliability_table` returns.
-    ax : sequence of Axes, optional
-        One for each diagram.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    fig, axes = new_panels(ax, 1, len(diagrams), WIDE, sharex=True, sharey=True)
-    for panel, (title, tables) in zip(axes, diagrams.items(), strict=True):
-        panel.plot([0, 1], [0, 1], color="0.5", linewidth=1, linestyle=":")
-        for number, (name, table) in enumerate(tables.items()):
-            _draw_reliability(panel, table.dropna(), name, number)
-        panel.set(title=title, xlabel="mean probability of the answer", xlim=(-0.03, 1.03), ylim=(-0.04, 1.04))
-        panel.title.set_fontsize("medium")
-        panel.set_xticks(np.linspace(0, 1, 6))
-        panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes[0].set_ylabel("share right")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
-    return fig, axes
-
-
-def _draw_reliability(ax: Axes, table: pd.DataFrame, name: str, number: int) -> None:
-    """One curve; its bins without notes have been left out."""
-    reach = np.clip([table["accuracy"] - table["low"], table["high"] - table["accuracy"]], 0, None)
-    style = {"color": f"C{number}", "marker": MARKERS[number], "markersize": 5, "linestyle": "none"}
-    ax.plot(table["probability"], table["accuracy"], color=f"C{number}", linestyle=LINE_STYLES[number], alpha=0.4)
-    ax.errorbar(table["probability"], table["accuracy"], reach, elinewidth=1, label=name, **style)
-
-
-def plot_checkpoints(
-    histories: Mapping[str, pd.DataFrame], rules: Mapping[str, pd.DataFrame], ax=None
-) -> tuple[Figure, np.ndarray]:
-    """Loss and accuracy by epoch, and where each rule of choosing a model stops.
-
-    Parameters
-    ----------
-    histories : mapping of str to pandas.DataFrame
-        From network to ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of train, valid and, where
-        known, test.
-    rules : mapping of str to pandas.DataFrame
-        From network to what `checkpoints.checkpoint_rules` returns.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    fig, panels = new_panels(ax, 2, len(histories), PAGE, sharex="col", sharey="row")
-    axes = panels.reshape(2, -1)
-    for column, (network, history) in zip(axes.T, histories.items(), strict=True):
-        for ax, figure in zip(column, ("loss", "accuracy"), strict=True):
-            _draw_curves(ax, history, figure)
-            _mark_rules(ax, rules[network], history, figure)
-        column[0].set_title(network)
-        column[1].set_xlabel("epoch")
-        column[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        column[1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].set_ylabel("cross-entropy loss")
-    axes[1, 0].set_ylabel("accuracy")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=SMALL)
-    return fig, axes
-
-
-def _draw_curves(ax: Axes, history: pd.DataFrame, figure: str) -> None:
-    """The curve of each split that the history knows."""
-    for number, split in enumerate(("train", "valid", "test")):
-        if f"{split}_{figure}" in history:
-            style = {"color": f"C{number}", "linestyle": LINE_STYLES[number]}
-            ax.plot(history["epoch"], history[f"{split}_{figure}"], label=split, **style)
-
-
-def _mark_rules(ax: Axes, rules: pd.DataFrame, history: pd.DataFrame, figure: str) -> None:
-    """A marker on the valid curve for each rule; nested sizes, since two rules may choose one epoch."""
-    values = history.set_index("epoch")[f"valid_{figure}"]
-    for number, row in enumerate(rules.itertuples()):
-        style = {"marker": MARKERS[number], "markersize": 16 - 4 * number, "markerfacecolor": "none"}
-        style |= {"linestyle": "none", "color": "black", "markeredgewidth": 1.5}
-        ax.plot(row.epoch, values[row.epoch], label=row.rule, **style)
+STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
+# Of the families of a note's panel, so many are coloured: those with the highest peaks above this probability.
+MOST_FAMILIES, WORTH_A_NAME = 4, 0.15
+# Saliency below this is drawn as if it were this; no path at all is drawn grey.
+FAINTEST_SALIENCY = 1e-9
+# A curve of fewer points has its points marked.
+FEW_POINTS = 20
 
 
 def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]], ax=None) -> tuple[Figure, np.ndarray]:
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
-    Parameters
-    ----------
-    beliefs : mapping of str to mapping of str to np.ndarray [shape=(steps, families)]
-        From network to note_str to the beliefs of that note.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    ``beliefs`` goes from network to note_str to an array of shape (steps, 10). A panel colours the true family and the
+    likeliest others, four at most; the rest is grey.
     """
     columns = len(next(iter(beliefs.values())))
     fig, panels = new_panels(ax, len(beliefs), columns, PAGE, sharex=True, sharey=True)
     axes = panels.reshape(len(beliefs), -1)
     for row, (network, notes) in zip(axes, beliefs.items(), strict=True):
-        for ax, (note_str, belief) in zip(row, notes.items(), strict=True):
-            _draw_belief(ax, belief)
-            ax.set_title(note_str, fontsize=SMALL + 1)
+        for panel, (note_str, belief) in zip(row, notes.items(), strict=True):
+            _draw_belief(panel, belief, parse_note_str(note_str)["family"])
+            instrument, pitch, velocity = note_str.split("-")
+            panel.set_title(f"{instrument}\npitch {int(pitch)}, velocity {int(velocity)}", fontsize=SMALL)
         row[0].set_ylabel(f"{network}\nprobability")
-    for ax in axes[-1]:
-        ax.set_xlabel("time in the note (s)")
-    handles = dict(zip(*reversed(_named(axes)), strict=True))
-    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=10, fontsize=SMALL)
+    for panel in axes[-1]:
+        panel.set_xlabel("time in the note (s)")
+    named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    legend_below(fig, [], columns=5, more={name: named[name] for name in FAMILIES if name in named})
     return fig, axes
 
 
-def _named(axes: np.ndarray) -> tuple[list, list]:
-    """Handles and names of all axes, in the families' order."""
-    pairs = [pair for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    pairs.sort(key=lambda pair: FAMILIES.index(pair[1]))
-    return [handle for handle, _ in pairs], [name for _, name in pairs]
-
-
-def _draw_belief(ax: Axes, belief: np.ndarray) -> None:
-    colours = family_colours()
-    times = _times(len(belief))
-    for number, family in enumerate(FAMILIES):
-        style = {"color": "0.85", "linewidth": 1, "zorder": 1}
-        if belief[:, number].max() > WORTH_A_NAME:
-            style = {"color": colours[family], "linestyle": LINE_STYLES[number % len(LINE_STYLES)], "label": family}
-        ax.plot(times, belief[:, number], **style)
+def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
+    peaks = belief.max(axis=0)
+    true = FAMILIES.index(family)
+    likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME and number != true]
+    coloured = {true, *likeliest[: MOST_FAMILIES - 1]}
+    for number, name in enumerate(FAMILIES):
+        look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
+        if number in coloured:
+            look = line_style(number) | {"color": FAMILY_COLOURS[name], "linewidth": 2.4 if number == true else 1.4}
+        ax.plot(_times(len(belief)), belief[:, number], label=name if number in coloured else None, **look)
     ax.set_ylim(0, 1)
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    in_percent(ax.yaxis)
 
 
 def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
     """The mean probability of the true family while its notes are heard, one panel a family, one line a network.
 
-    Parameters
-    ----------
-    averages : mapping of str to pandas.DataFrame
-        From network to what `beliefs.average_belief` returns.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    ``averages`` goes from network to one row a step and one column a family, as `analysis.average_belief` returns.
     """
     fig, axes = new_panels(ax, 2, 5, PAGE, sharex=True, sharey=True)
-    for ax, family in zip(axes, FAMILIES, strict=True):
+    for panel, family in zip(axes, FAMILIES, strict=True):
         for number, (network, average) in enumerate(averages.items()):
-            style = {"color": f"C{number}", "linestyle": LINE_STYLES[number], "label": network}
-            ax.plot(_times(len(average)), average[family], **style)
-        ax.axhline(1 / len(FAMILIES), color="0.5", linewidth=1, linestyle=":")
-        ax.set_title(family)
-        ax.set_ylim(0, 1)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    fig.supxlabel("time in the note (s)", fontsize="medium")
-    fig.supylabel("mean probability of the true family", fontsize="medium")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(averages))
+            panel.plot(_times(len(average)), average[family], label=network, **line_style(number))
+        panel.axhline(1 / len(FAMILIES), color="0.4", linewidth=1, linestyle=":", label="knowing nothing")
+        panel.set(title=family, ylim=(0, 1))
+        in_percent(panel.yaxis)
+    fig.supxlabel("time in the note (s)", fontsize=SMALL)
+    fig.supylabel("mean probability of the true family", fontsize=SMALL)
+    legend_below(fig, axes)
     return fig, axes
 
 
 def plot_decisions(
-    beliefs: Mapping[str, np.ndarray], accuracies: Mapping[str, pd.Series], ax=None
+    decisions: Mapping[str, np.ndarray], accuracies: Mapping[str, pd.Series], ax=None
 ) -> tuple[Figure, np.ndarray]:
-    """When the networks make up their minds, and how often they are right by then.
+    """When networks make up their minds, and how often they are right by then.
 
-    Parameters
-    ----------
-    beliefs : mapping of str to np.ndarray [shape=(notes, steps, families)]
-        From network to what `beliefs.belief_over_time` returns.
-    accuracies : mapping of str to pandas.Series
-        From a name to accuracies indexed by step (from 1); a series of few steps is drawn with markers.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    ``decisions`` goes from network to the step at which each note was decided, shape (notes,), as
+    `analysis.decision_step` returns; ``accuracies`` from a name to fractions indexed by step (from 1).
     """
-    fig, axes = new_panels(ax, 1, 2, WIDE)
-    for number, (network, belief) in enumerate(beliefs.items()):
-        steps = belief.shape[1]
-        decided = np.bincount(decision_step(belief), minlength=steps + 1)[1:].cumsum() / len(belief)
-        axes[0].step(
-            _times(steps), decided, where="post", color=f"C{number}", linestyle=LINE_STYLES[number], label=network
-        )
+    fig, axes = new_panels(ax, 1, 2, WIDE, sharex=True, sharey=True)
+    for number, (network, steps) in enumerate(decisions.items()):
+        axes[0].ecdf(np.asarray(steps) * STEP_SECONDS, label=network, **line_style(number))
     for number, (name, accuracy) in enumerate(accuracies.items()):
-        marker = MARKERS[number] if len(accuracy) < 20 else None
-        style = {"color": f"C{number}", "linestyle": LINE_STYLES[number], "marker": marker, "label": name}
-        axes[1].plot(accuracy.index * STEP_SECONDS, accuracy, **style)
-    axes[0].set(xlabel="time in the note (s)", ylabel="notes decided for good")
-    axes[1].set(xlabel="time in the note (s)", ylabel="accuracy of the answer")
-    for ax in axes:
-        ax.set_ylim(0, 1)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.legend(fontsize=SMALL)
+        marker = MARKERS[number] if len(accuracy) < FEW_POINTS else None
+        axes[1].plot(accuracy.index * STEP_SECONDS, accuracy, marker=marker, label=name, **line_style(number))
+    axes[0].set(ylabel="notes decided for good", title="decided by then", ylim=(0, 1))
+    axes[1].set(ylabel="accuracy of the answer", title="right by then")
+    for panel in axes:
+        panel.set_xlabel("time in the note (s)")
+        in_percent(panel.yaxis)
+    legend_below(fig, axes)
     return fig, axes
 
 
-def plot_answer(
-    probabilities: np.ndarray, actual: str, waveform: np.ndarray | None = None, ax=None
-) -> tuple[Figure, np.ndarray]:
-    """What a network says of one note: its waveform, and the probability of each family.
+def plot_saliency(saliency: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """How strongly each frame (columns) moves each layer and direction (rows) at the last step; grey: no path leads.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(families,)]
-        In the order of `notes.FAMILIES`.
-    actual : str
-        The true family.
-    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz, optional
-        The note; without it a sentence stands in its place.
-    ax : sequence of Axes, optional
-        Two of them.
-
-    Notes
-    -----
-    Used in: 04_result_analysis, also in the confusion browser.
+    ``saliency`` is what `analysis.saliency` gives, the lowest layer first.
     """
-    fig, panels = new_panels(ax, 1, 2, WIDE)
-    if waveform is None:
-        panels[0].text(0.5, 0.5, "The audio of this note is not at hand.", ha="center", transform=panels[0].transAxes)
-        panels[0].set_axis_off()
-    else:
-        plot_waveform(waveform, panels[0], family_colours()[actual])
-    colours = [family_colours()[family] for family in FAMILIES]
-    bars = panels[1].barh(FAMILIES, probabilities, color=colours)
-    panels[1].bar_label(bars, [f"{value:.1%}" for value in probabilities], fontsize=SMALL, padding=2)
-    panels[1].set(xlim=(0, 1.15), xlabel="probability")
-    panels[1].set_yticks(range(len(FAMILIES)), [f"{name} (true)" if name == actual else name for name in FAMILIES])
-    panels[1].get_yticklabels()[FAMILIES.index(actual)].set_fontweight("bold")
-    panels[1].set_xticks(np.linspace(0, 1, 6))
-    panels[1].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    panels[1].invert_yaxis()
-    return fig, panels
+    fig, ax = new_axes(ax)
+    shown = np.ma.masked_equal(saliency.iloc[::-1].to_numpy(), 0)
+    faintest = max(float(shown.min()), FAINTEST_SALIENCY)
+    colours = LogNorm(faintest, max(float(shown.max()), 10 * faintest), clip=True)
+    extent = (0.5, len(saliency.columns) + 0.5, 0, len(saliency))
+    ax.set_facecolor("0.85")
+    image = ax.imshow(shown, cmap="viridis", norm=colours, aspect="auto", extent=extent, interpolation="nearest")
+    ax.set_yticks(np.arange(len(saliency)) + 0.5, saliency.index)
+    ax.set(xlabel="frame (10 ms each)", ylabel="output at the last step")
+    ax.grid(False)
+    for border in range(1, len(saliency)):
+        ax.axhline(border, color="white", lw=2)
+    fig.colorbar(image, ax=ax, label="saliency (RMS derivative)", extend="min")
+    if shown.mask.any():
+        legend_below(fig, [], more={"no path: exactly 0": Patch(facecolor="0.85", edgecolor="0.6")})
+    return fig, ax
 
 
 def _times(steps: int) -> np.ndarray:

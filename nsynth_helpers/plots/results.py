@@ -1,4 +1,4 @@
-"""Figures of results: accuracies, confusion matrices, families, groups of notes, and the notes at the extremes."""
+"""Figures of results: estimates with their intervals, confusion matrices, calibration, speed, one answer."""
 
 from __future__ import annotations
 
@@ -10,377 +10,323 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
+from scipy.special import softmax
 
-from nsynth_helpers.analysis.outcomes import normalise_rows
-from nsynth_helpers.claims.sentences import A_HAIR
-from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES
+from nsynth_helpers.plots.notes import plot_waveform
 from nsynth_helpers.plots.style import (
+    COLOURS,
+    FAMILY_COLOURS,
     MARKERS,
     PAGE,
-    SPECTRUM_COLOURS,
     WIDE,
-    family_colours,
+    in_percent,
+    interval_reach,
+    legend_below,
+    mark_style,
     new_axes,
     new_panels,
-    plot_log_mel_spectrogram,
-    plot_waveform,
 )
+from nsynth_helpers.settings import InputError
 
-CONFUSION_COLOURS, DIFFERENCE_COLOURS = "Blues", "RdBu_r"
-SMALL, TINY = 8, 7
-GALLERY_LEVELS = 20
+# So many rows fit into a figure of one row of axes.
+FEW_ROWS = 11
 # Of red, green and blue (ITU-R BT.709); on darker cells the numbers are white.
 LUMINANCE, DARK = (0.2126, 0.7152, 0.0722), 0.45
-MOST_LEVEL_NAMES = 6
-SLANTED = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+# Area of a mark, in square points, for all notes in one bin.
+BIN_AREA, KEY_SHARES = 400.0, (0.01, 0.1, 0.3)
 
 
-def plot_accuracies(tables: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
-    """Accuracies with both intervals, one panel for each data set, so that no two data sets share an axis.
+def plot_intervals(
+    table: pd.DataFrame,
+    y: str,
+    hue: str | None = None,
+    block: str | None = None,
+    panel: str | None = None,
+    seeds: pd.DataFrame | None = None,
+    reference: float | str | None = None,
+    hollow: bool = False,
+    unit: str = "%",
+    xlabel: str = "test accuracy",
+    ax=None,
+) -> tuple[Figure, Axes | np.ndarray]:
+    """Estimates with their intervals, a row of the figure for each value of ``y``, in the order of the table.
 
     Parameters
     ----------
-    tables : mapping of str to pandas.DataFrame
-        From the name of the data to a table indexed by network: ``accuracy``, ``low``, ``high`` (Wilson),
-        ``clustered_low``, ``clustered_high`` (instruments resampled; NaN where the notes are not known); fractions.
-    ax : sequence of Axes, optional
-        One for each data set.
+    table : pandas.DataFrame
+        ``value``, ``low``, ``high`` (fractions; NaN limits draw no interval), and the columns named below.
+    y, hue, block, panel : str
+        Columns: name of the row; series (colour and marker); block of rows, whose name stands above them; panel.
+        All panels have one scale.
+    seeds : pandas.DataFrame
+        The same columns without ``low`` and ``high``, one row a seed: small grey dots.
+    reference : float or str
+        A vertical line, or the column that says where it stands in each block; the column's name goes to the legend.
+    hollow : bool
+        Leave marks white whose interval holds the reference (or 0).
+    unit : {"%", "points"}
+        How fractions are written: 0.5 as 50% or as +50 percentage points.
+    ax : Axes, or sequence of Axes with ``panel``
 
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    Returns
+    -------
+    fig : Figure
+    ax : Axes, or array of Axes with ``panel``
+
+    Raises
+    ------
+    InputError
+        If the table is empty.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"network": ["LSTM", "BLSTM"], "value": [0.38, 0.4], "low": [0.3, 0.36], "high": 0.45})
+    >>> fig, ax = plot_intervals(table, y="network")
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['LSTM', 'BLSTM']
     """
-    fig, axes = new_panels(ax, 1, len(tables), WIDE)
-    for ax, (data, table) in zip(axes, tables.items(), strict=True):
-        places = np.arange(len(table))[::-1]
-        for place, (_, row) in zip(places, table.iterrows(), strict=True):
-            ax.plot([row["clustered_low"], row["clustered_high"]], [place, place], color="C1", linewidth=1.5)
-            ax.plot([row["low"], row["high"]], [place, place], color="C0", linewidth=5, alpha=0.6)
-            ax.plot(row["accuracy"], place, "o", color="black", markersize=5)
-        ax.set(title=data, xlabel="test accuracy", ylim=(-0.6, len(table) - 0.4))
-        ax.set_yticks(places, table.index)
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if table.empty:
+        raise InputError("The table of intervals is empty; run the trainings that it is made from.")
+    parts = list(table.groupby(panel, sort=False)) if panel else [("", table)]
+    layouts = [_places(part, y, block) for _, part in parts]
+    columns = len(parts) if len(parts) < 4 else 2
+    rows = -(-len(parts) // columns)
+    size = WIDE if rows == 1 and max(map(len, layouts)) <= FEW_ROWS else PAGE
+    same_rows = all(layout == layouts[0] for layout in layouts)
+    fig, axes = new_panels(ax, rows, columns, size, sharex=rows == 1 or "all", sharey=same_rows and rows == 1)
+    names = list(table[hue].unique()) if hue else [None]
+    for ax, (title, part), places in zip(axes, parts, layouts, strict=True):
+        dots = None if seeds is None else seeds[seeds[panel] == title] if panel else seeds
+        crowded = len(names) > 1 and part.duplicated([block, y] if block else y).any()
+        for number, name in enumerate(names):
+            series, its_dots = (
+                rows if hue is None or rows is None else rows[rows[hue] == name] for rows in (part, dots)
+            )
+            shift = ((len(names) - 1) / 2 - number) * 0.6 / len(names) if crowded else 0
+            if its_dots is not None:
+                heights = _heights(its_dots, places, y, block) + shift
+                ax.plot(its_dots["value"], heights, ".", color="0.55", markersize=5, zorder=2, label="one seed")
+            straddles = _straddles(series, reference) if hollow else np.zeros(len(series), dtype=bool)
+            _draw_series(ax, series, _heights(series, places, y, block) + shift, straddles, mark_style(number), name)
+        _draw_reference(ax, part, places, block, reference)
+        _name_rows(ax, places)
+        ax.set(title=title, xlabel=f"{xlabel} (percentage points)" if unit == "points" else xlabel)
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes[0].plot([], [], color="C0", linewidth=5, alpha=0.6, label="95 %, notes independent (Wilson)")
-    axes[0].plot([], [], color="C1", linewidth=1.5, label="95 %, instruments resampled")
-    fig.legend(loc="outside lower center", ncols=2, fontsize=SMALL)
-    return fig, axes
+        in_percent(ax.xaxis)
+        if unit == "points":
+            ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if round(value, 9) else "0")
+    if hue or seeds is not None or isinstance(reference, str):
+        legend_below(fig, axes)
+    return fig, axes if panel else axes[0]
+
+
+def _places(table: pd.DataFrame, y: str, block: str | None) -> dict[tuple, int]:
+    """The height of each row of a figure, from top to bottom; a block's name, (name, None), has a row of its own."""
+    rows = []
+    for name, part in table.groupby(block, sort=False) if block else [(None, table)]:
+        rows += ([] if name is None else [(name, None)]) + [(name, row) for row in part[y].unique()]
+    return {row: len(rows) - 1 - place for place, row in enumerate(rows)}
+
+
+def _heights(rows: pd.DataFrame, places: Mapping[tuple, int], y: str, block: str | None) -> np.ndarray:
+    blocks = rows[block] if block else [None] * len(rows)
+    return np.array([places[row] for row in zip(blocks, rows[y], strict=True)], dtype=float)
+
+
+def _straddles(rows: pd.DataFrame, reference: float | str | None) -> np.ndarray:
+    level = rows[reference] if isinstance(reference, str) else reference or 0
+    return ((rows["low"] <= level) & (rows["high"] >= level)).to_numpy()
+
+
+def _draw_series(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, hollow: np.ndarray, style: dict, name) -> None:
+    reach = interval_reach(rows["value"], rows["low"], rows["high"])
+    ax.errorbar(rows["value"], heights, xerr=reach, fmt="none", ecolor=style["color"], elinewidth=1.5)
+    for white, chosen in ((False, ~hollow), (True, hollow)):
+        face = "white" if white else style["color"]
+        label = None if white and (~hollow).any() else name
+        if chosen.any():
+            ax.plot(rows["value"][chosen], heights[chosen], markersize=6, markerfacecolor=face, label=label, **style)
+
+
+def _draw_reference(ax: Axes, table: pd.DataFrame, places, block: str | None, reference: float | str | None) -> None:
+    look = {"color": "0.2", "linestyle": "--", "linewidth": 1, "zorder": 1}
+    if isinstance(reference, str):
+        for name, part in table.groupby(block, sort=False) if block else [(None, table)]:
+            heights = [place for (its_block, row), place in places.items() if its_block == name and row is not None]
+            levels = part[reference].dropna()
+            if len(levels):
+                ends = [min(heights) - 0.45, max(heights) + 0.45]
+                ax.plot([levels.iloc[0]] * 2, ends, label=reference, **look)
+    elif reference is not None:
+        ax.axvline(reference, **look)
+
+
+def _name_rows(ax: Axes, places: Mapping[tuple, int]) -> None:
+    names = [str(block) if row is None else str(row) for block, row in places]
+    ax.set_yticks(list(places.values()), names)
+    for label, (block, row), place in zip(ax.get_yticklabels(), places, places.values(), strict=True):
+        if block is not None and row is None:
+            label.set_fontweight("bold")
+            ax.axhline(place + 0.5, color="0.75", linewidth=1)
+    ax.set_ylim(-0.6, len(places) - 0.4)
+    ax.grid(axis="y", color="0.93")
 
 
 def plot_confusion_matrix(
-    confusion: pd.DataFrame, title: str = "", normalised: bool = False, ax: Axes | None = None
+    confusion: pd.DataFrame, title: str = "", shares: bool = False, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
-    """One confusion matrix; the colour is the share of the actual family, the number the notes or that share.
+    """One confusion matrix of counts (rows actual, columns predicted); the colour is the share of the row.
 
-    Parameters
-    ----------
-    confusion : pandas.DataFrame [shape=(10, 10)]
-        Counts, rows actual, columns predicted.
-    title : str
-        What network, on what data.
-    normalised : bool
-        Write percentages of each row instead of counts.
-    ax : Axes, optional
-        Where to draw.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    The number is that of the notes, or with ``shares`` the percentage of the row.
     """
     fig, ax = new_axes(ax, PAGE)
-    shares = normalise_rows(confusion).fillna(0).to_numpy()
-    numbers = np.floor(100 * shares + 0.5 + A_HAIR).astype(int) if normalised else confusion.to_numpy()
-    _heat_map(ax, shares, numbers, cmap=CONFUSION_COLOURS, vmin=0, vmax=1)
-    ax.set_title(f"{title}, {'% of each row' if normalised else 'notes'}", fontsize=SMALL + 2)
+    counts = confusion.to_numpy()
+    part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # Halves are rounded up, as in the tables.
+    _heat_map(ax, part, np.floor(100 * part + 0.5 + 1e-9).astype(int) if shares else counts, "Blues", vmin=0, vmax=1)
+    ax.set_title(f"{title}, {'% of each row' if shares else 'notes'}".removeprefix(", "))
     return fig, ax
 
 
-def plot_confusion_pair(confusions: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
-    """Two confusion matrices side by side: counts above, shares of each row below.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    fig, panels = new_panels(ax, 2, len(confusions), PAGE)
-    axes = panels.reshape(2, -1)
-    for column, (title, confusion) in zip(axes.T, confusions.items(), strict=True):
-        plot_confusion_matrix(confusion, title, ax=column[0])
-        plot_confusion_matrix(confusion, title, normalised=True, ax=column[1])
-    _keep_outer_labels(axes)
+def plot_confusion_matrices(
+    confusions: Mapping[str, pd.DataFrame], shares: Sequence[bool] = (False, True), ax=None
+) -> tuple[Figure, np.ndarray]:
+    """Confusion matrices side by side, by title: a row of them with counts, and below it one with shares."""
+    fig, panels = new_panels(ax, len(shares), len(confusions), PAGE if len(shares) > 1 else WIDE)
+    axes = panels.reshape(len(shares), -1)
+    for row, share in zip(axes, shares, strict=True):
+        for panel, (title, confusion) in zip(row, confusions.items(), strict=True):
+            plot_confusion_matrix(confusion, title, share, panel)
+            panel.label_outer(remove_inner_ticks=True)
     return fig, axes
 
 
 def plot_confusion_difference(difference: pd.DataFrame, title: str = "", ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """The difference of two confusion matrices, cell by cell; white is none.
-
-    Parameters
-    ----------
-    difference : pandas.DataFrame [shape=(10, 10)]
-        Notes, or shares of each row (then written as percentage points).
-    title : str
-        Which matrix minus which.
-    ax : Axes, optional
-        Where to draw.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
+    """The difference of two confusion matrices; white is none; shares of rows are written as percentage points."""
     fig, ax = new_axes(ax, PAGE)
     values = difference.fillna(0).to_numpy()
     numbers = values if np.issubdtype(values.dtype, np.integer) else (100 * values).round().astype(int)
-    _heat_map(
-        ax, values, numbers, cmap=DIFFERENCE_COLOURS, norm=CenteredNorm(halfrange=max(np.abs(values).max(), 1e-9))
-    )
-    ax.set_title(title, fontsize=SMALL + 2)
+    _heat_map(ax, values, numbers, "RdBu_r", norm=CenteredNorm(halfrange=max(np.abs(values).max(), 1e-9)))
+    ax.set_title(title)
     return fig, ax
 
 
-def plot_recomputed_and_published(
-    recomputed: pd.DataFrame, published: pd.DataFrame, published_other: pd.DataFrame, ax=None
-) -> tuple[Figure, np.ndarray]:
-    """The 2018 LSTM's confusion matrix recomputed and published, their difference, and the BLSTM's published one.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    fig, axes = new_panels(ax, 2, 2, PAGE)
-    plot_confusion_matrix(recomputed, "2018 LSTM, recomputed", ax=axes[0])
-    plot_confusion_matrix(published, "2018 LSTM, published", ax=axes[1])
-    plot_confusion_difference(recomputed - published, "2018 LSTM, recomputed minus published, notes", ax=axes[2])
-    plot_confusion_matrix(published_other, "2018 BLSTM, published", ax=axes[3])
-    _keep_outer_labels(axes)
-    return fig, axes
-
-
-def _heat_map(ax: Axes, colours: np.ndarray, numbers: np.ndarray, **scale) -> None:
+def _heat_map(ax: Axes, colours: np.ndarray, numbers: np.ndarray, colour_map: str, **scale) -> None:
     """Coloured cells with their numbers; zeros stay empty, so that the eye finds what is there, unless all are zero."""
     # Not seaborn.heatmap: it draws the whole figure once for each matrix.
-    mesh = ax.pcolormesh(colours, edgecolors="0.9", linewidth=0.3, **scale)
+    mesh = ax.pcolormesh(colours, edgecolors="0.9", linewidth=0.3, cmap=colour_map, **scale)
     for (row, column), number in np.ndenumerate(numbers):
         if number or not numbers.any():
             luminance = np.dot(mesh.cmap(mesh.norm(colours[row, column]))[:3], LUMINANCE)
-            colour = "white" if luminance < DARK else "black"
-            ax.text(column + 0.5, row + 0.5, number, color=colour, fontsize=TINY, ha="center", va="center")
+            ax.text(
+                column + 0.5,
+                row + 0.5,
+                number,
+                color="white" if luminance < DARK else "black",
+                ha="center",
+                va="center",
+            )
     plt.setp(ax.texts, in_layout=False)
     ax.grid(visible=False)
     ax.invert_yaxis()
     places = np.arange(len(FAMILIES)) + 0.5
-    ax.set_xticks(places, FAMILIES, fontsize=SMALL, **SLANTED)
-    ax.set_yticks(places, FAMILIES, fontsize=SMALL)
-    ax.set_xlabel("predicted", fontsize=SMALL + 2)
-    ax.set_ylabel("actual", fontsize=SMALL + 2)
+    ax.set_xticks(places, FAMILIES, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(places, FAMILIES)
+    ax.set(xlabel="predicted family", ylabel="actual family")
 
 
-def _keep_outer_labels(axes: np.ndarray) -> None:
-    """Name the families only at the left and the lower edge of a grid of matrices."""
-    for ax in axes.flat:
-        ax.label_outer(remove_inner_ticks=True)
+def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None) -> tuple[Figure, np.ndarray]:
+    """Reliability diagrams: how often a network is right against how sure it was; the dotted diagonal is honest.
 
-
-def plot_family_scores(scores: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
-    """Recall (with Wilson's interval) and precision of each family, for each network.
-
-    Parameters
-    ----------
-    scores : mapping of str to pandas.DataFrame
-        From the name of the network to what `analysis.family_scores` returns.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    ``diagrams`` goes from the title of a panel to a name (``before``, ``after``) to what
+    `analysis.reliability_table` returns; the area of a mark is the share of all notes that its bin holds.
     """
-    fig, axes = new_panels(ax, 2, 1, PAGE, sharex=True)
-    places = np.arange(len(FAMILIES))
-    for number, (network, table) in enumerate(scores.items()):
-        shift = _shift(number, len(scores), 0.5)
-        style = {"color": f"C{number}", "marker": MARKERS[number], "linestyle": "none", "label": network}
-        reach = _reach(table["recall"], table["recall_low"], table["recall_high"])
-        axes[0].errorbar(places + shift, table["recall"], reach, elinewidth=1.5, **style)
-        axes[1].plot(places + shift, table["precision"], **style)
-    axes[0].set_ylabel("recall:\nshare of the family found")
-    axes[1].set_ylabel("precision:\nshare of the answers right")
-    for ax in axes:
-        ax.set_ylim(-0.03, 1.03)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.set_xticks(places, FAMILIES)
-    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(scores))
-    return fig, axes
-
-
-def plot_accuracy_by(groupings: Mapping[str, Mapping[str, pd.DataFrame]], ax=None) -> tuple[Figure, np.ndarray]:
-    """Accuracy of groups of notes with Wilson's interval: up to four groupings, any number of networks.
-
-    Parameters
-    ----------
-    groupings : mapping of str to mapping of str to pandas.DataFrame
-        From what the notes are grouped by (``source``, ``pitch (MIDI)`` ...) to network to what
-        `analysis.accuracy_by` returns.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    rows, columns, size = (1, len(groupings), WIDE) if len(groupings) < 4 else (2, 2, PAGE)
-    fig, axes = new_panels(ax, rows, columns, size, sharey=True)
-    for ax, (by, tables) in zip(axes, groupings.items(), strict=False):
-        groups = next(iter(tables.values())).index
-        places = np.arange(len(groups))
-        for number, (network, table) in enumerate(tables.items()):
-            table = table.reindex(groups)
-            style = {"color": f"C{number}", "marker": MARKERS[number], "linestyle": "none", "label": network}
-            reach = _reach(table["accuracy"], table["low"], table["high"])
-            ax.errorbar(places + _shift(number, len(tables), 0.4), table["accuracy"], reach, elinewidth=1.5, **style)
-        notes = next(iter(tables.values()))["notes"]
-        crowded = len(groups) > MOST_LEVEL_NAMES
-        names = [f"{group}{' ' if crowded else chr(10)}({notes[group]:,})" for group in groups]
-        ax.set_xticks(places, names, fontsize=SMALL, **(SLANTED if crowded else {}))
-        ax.set(xlabel=f"{by} (notes)", xlim=(-0.6, len(groups) - 0.4), ylim=(-0.04, 1.04))
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for ax in axes[::columns]:
-        ax.set_ylabel("test accuracy")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return fig, axes
-
-
-def plot_confusion_changes(changes: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
-    """How much more or less often pairs of families are confused in reversed notes, with intervals.
-
-    Parameters
-    ----------
-    changes : mapping of str to pandas.DataFrame
-        From network to the chosen rows of `analysis.confusion_changes`; the same pairs in the same order for each.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    fig, axes = new_panels(ax, 1, len(changes), WIDE, sharey=True, sharex=True)
-    for number, (ax, (network, table)) in enumerate(zip(axes, changes.items(), strict=True)):
-        places = np.arange(len(table))[::-1]
-        reach = _reach(table["difference"], table["low"], table["high"]) * 100
-        style = {"color": f"C{number}", "marker": MARKERS[number], "linestyle": "none"}
-        ax.errorbar(table["difference"] * 100, places, xerr=reach, elinewidth=1.5, **style)
-        ax.axvline(0, color="0.4", linewidth=1)
-        ax.set_yticks(places, table["actual"] + " → " + table["predicted"], fontsize=SMALL)
-        ax.set(title=network, xlabel="reversed minus forward\n(percentage points of the true family's notes)")
-        ax.xaxis.label.set_fontsize(SMALL + 1)
+    fig, axes = new_panels(ax, 1, len(diagrams), WIDE, sharex=True, sharey=True)
+    for panel, (title, tables) in zip(axes, diagrams.items(), strict=True):
+        panel.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle=":")
+        for number, (name, table) in enumerate(tables.items()):
+            bins, colour = table[table["notes"] > 0], COLOURS[number]
+            reach = interval_reach(bins["accuracy"], bins["low"], bins["high"])
+            panel.errorbar(bins["probability"], bins["accuracy"], reach, fmt="none", ecolor=colour, elinewidth=0.7)
+            areas = BIN_AREA * bins["notes"] / bins["notes"].sum()
+            look = {"color": colour, "marker": MARKERS[number], "alpha": 0.8, "linewidths": 0}
+            panel.scatter(bins["probability"], bins["accuracy"], areas, **look)
+            panel.plot([], [], color=colour, marker=MARKERS[number], linestyle="none", label=name)
+        panel.set(title=title, xlabel="mean probability of the answer", xlim=(-0.03, 1.03), ylim=(-0.04, 1.04))
+        panel.set_xticks(np.linspace(0, 1, 6))
+        in_percent(panel.xaxis, panel.yaxis)
+    axes[0].set_ylabel("share of right answers")
+    key = {
+        f"a bin of {share:.0%} of the notes": axes[0].scatter([], [], BIN_AREA * share, color="0.5", linewidths=0)
+        for share in KEY_SHARES
+    }
+    legend_below(fig, axes, columns=5, more=key)
     return fig, axes
 
 
 def plot_speed_and_accuracy(networks: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Training time against test accuracy, one point a network.
 
-    Parameters
-    ----------
-    networks : pandas.DataFrame
-        Indexed by network: ``seconds_per_epoch``, ``accuracy``, ``low``, ``high`` (fractions).
-    ax : Axes, optional
-        Where to draw.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    ``networks`` is indexed by network: ``seconds_per_epoch``, ``accuracy``, ``low``, ``high`` (fractions).
     """
     fig, ax = new_axes(ax)
     for number, (network, row) in enumerate(networks.iterrows()):
-        reach = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
-        style = {"color": f"C{number}", "marker": MARKERS[number], "linestyle": "none"}
-        ax.errorbar(row["seconds_per_epoch"], row["accuracy"], reach, elinewidth=1.5, label=network, **style)
+        reach = interval_reach([row["accuracy"]], row["low"], row["high"])
+        style = mark_style(number) | {"label": network, "elinewidth": 1.5}
+        ax.errorbar(row["seconds_per_epoch"], row["accuracy"], reach, **style)
     ax.set(xscale="log", xlabel="training time of one epoch (s, logarithmic)", ylabel="test accuracy", ylim=(0, None))
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    in_percent(ax.yaxis)
+    legend_below(fig, ax)
     return fig, ax
 
 
-def plot_gallery(
-    chosen: pd.DataFrame, cached: NSynthSplit, families: Sequence[str] = FAMILIES[:5], ax=None
-) -> tuple[Figure, np.ndarray]:
-    """Two notes of each family, each as waveform and log-mel spectrogram; a column a family.
+def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> tuple[Figure, np.ndarray]:
+    """The answer to one note of a true family: its ten logits, shape (10,), and what softmax makes of them.
 
-    Parameters
-    ----------
-    chosen : pandas.DataFrame
-        What `analysis.extremes` or `analysis.nearest_and_farthest` returns.
-    cached : NSynthSplit
-        The split that the notes come from.
-    families : sequence of str
-        Up to five families: with more, the pictures grow too small to read.
-    ax : sequence of Axes, optional
-        Four for each family, row by row.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    The true family's bars are hatched; a star stands above the predicted one's.
     """
-    fig, panels = new_panels(ax, 4, len(families), PAGE)
-    axes = panels.reshape(4, -1)
-    for column, family in zip(axes.T, families, strict=True):
-        notes = chosen[chosen["family"] == family].set_index("extreme")
-        for number, extreme in enumerate(chosen["extreme"].unique()):
-            pair = column[2 * number : 2 * number + 2]
-            if extreme in notes.index:
-                _draw_note(pair, notes.loc[extreme], cached)
-            else:
-                _draw_nothing(pair, f"no {family} note\nto show")
-    _label_gallery(axes, families, chosen["extreme"].unique())
+    fig, axes = new_panels(ax, 1, 2, WIDE)
+    logits = np.asarray(logits, dtype=float)
+    predicted = int(logits.argmax())
+    for panel, heights in zip(axes, (logits, softmax(logits)), strict=True):
+        bars = panel.bar(FAMILIES, heights, color=[FAMILY_COLOURS[name] for name in FAMILIES], edgecolor="0.2")
+        true = bars[FAMILIES.index(family)]
+        true.set(hatch="//", label=f"true family: {family}")
+        top, label = max(heights[predicted], 0), f"predicted: {FAMILIES[predicted]}"
+        panel.plot(predicted, top, "*", ms=11, color="black", clip_on=False, zorder=4, label=label)
+        panel.axhline(0, color="0.3", lw=1)
+        panel.tick_params(axis="x", rotation=45)
+        panel.grid(axis="x", visible=False)
+        panel.margins(y=0.12)
+        panel.set_xlabel("family")
+    axes[0].set(ylabel="logit", title="what the network says")
+    axes[1].set(ylabel="probability", title="after softmax", ylim=(0, 1.08))
+    in_percent(axes[1].yaxis)
+    legend_below(fig, axes[0])
     return fig, axes
 
 
-def _draw_note(pair: Sequence[Axes], note: pd.Series, cached: NSynthSplit) -> None:
-    waveform = cached[note["note_str"]].audio
-    plot_waveform(waveform, pair[0], family_colours()[note["family"]])
-    plot_log_mel_spectrogram(waveform, pair[1], colour_bar=False)
-    name = f"{note['instrument']}\npitch {note['pitch']}, velocity {note['velocity']}"
-    pair[0].set_title(f"{name}\n{_verdict(note)}", fontsize=TINY, pad=3)
-    pair[0].set(yticks=[])
-    # Twenty waveforms and spectrograms on a page: flat colours without smoothed edges halve its bytes, and a layout
-    # that need not measure them half its time.
-    plt.setp(pair[0].lines, antialiased=False, in_layout=False)
-    pair[1].collections[0].set_cmap(plt.get_cmap(SPECTRUM_COLOURS, GALLERY_LEVELS))
-    pair[1].set(yticks=[512, 4096], yticklabels=["0.5", "4"])
-
-
-def _verdict(note: pd.Series) -> str:
-    """What the network said of a note, in a few words."""
-    if note["correct"]:
-        return f"probability {note['probability']:.2%}"
-    return f"taken for {note['predicted']}, margin {note['margin']:.2g}"
-
-
-def _draw_nothing(pair: Sequence[Axes], sentence: str) -> None:
-    pair[0].text(0.5, 0.5, sentence, ha="center", va="center", fontsize=SMALL, transform=pair[0].transAxes)
-    for ax in pair:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-
-
-def _label_gallery(axes: np.ndarray, families: Sequence[str], extremes: Sequence[str]) -> None:
-    """Units at the edges alone: a gallery has no room for more."""
-    for ax in axes.flat:
-        ax.set(xlabel="", ylabel="")
-        ax.tick_params(labelsize=TINY, pad=1)
-    for ax in axes[:-1].flat:
-        ax.tick_params(labelbottom=False)
-    for number, extreme in enumerate(extremes):
-        axes[2 * number, 0].set_ylabel(f"{extreme}\namplitude", fontsize=SMALL)
-        axes[2 * number + 1, 0].set_ylabel("kHz (mel)", fontsize=SMALL)
-    for ax, family in zip(axes[-1], families, strict=True):
-        ax.set_xlabel(f"{family}, time (s)", fontsize=SMALL)
-
-
-def _shift(number: int, count: int, width: float) -> float:
-    """Where the mark of one of several networks stands beside the middle of its group."""
-    return (number - (count - 1) / 2) * width / max(count, 1)
-
-
-def _reach(values, low, high) -> np.ndarray:
-    """Lengths of error bars below and above; never negative, whatever rounding did."""
-    return np.clip([np.asarray(values) - low, np.asarray(high) - values], 0, None)
+def plot_answer(
+    probabilities: np.ndarray, family: str, waveform: np.ndarray | None = None, ax=None
+) -> tuple[Figure, np.ndarray]:
+    """One note of a true family: its waveform (int16, 16 kHz; may be lacking) and its ten probabilities, shape (10,)."""
+    fig, panels = new_panels(ax, 1, 2, WIDE)
+    if waveform is None:
+        panels[0].text(0.5, 0.5, "The audio of this note is not at hand.", ha="center", transform=panels[0].transAxes)
+        panels[0].set_axis_off()
+    else:
+        plot_waveform(waveform, panels[0], FAMILY_COLOURS[family])
+    bars = panels[1].barh(FAMILIES, probabilities, color=[FAMILY_COLOURS[name] for name in FAMILIES])
+    panels[1].bar_label(bars, [f"{value:.1%}" for value in probabilities], padding=2)
+    panels[1].set(xlim=(0, 1.18), xlabel="probability", ylabel="family")
+    panels[1].set_yticks(range(len(FAMILIES)), [f"{name} (true)" if name == family else name for name in FAMILIES])
+    panels[1].get_yticklabels()[FAMILIES.index(family)].set_fontweight("bold")
+    panels[1].set_xticks(np.linspace(0, 1, 6))
+    in_percent(panels[1].xaxis)
+    panels[1].invert_yaxis()
+    return fig, panels

@@ -1,0 +1,236 @@
+"""Pictures of single notes: waveform, log-mel spectrogram, frames, one note of each family, galleries of extremes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from librosa.display import specshow
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE, STEP_SIZE, parse_note_str, scale
+from nsynth_helpers.plots.style import (
+    FAMILY_COLOURS,
+    PAGE,
+    SMALL,
+    SPECTRUM_COLOURS,
+    WIDE,
+    label_once,
+    new_axes,
+    new_panels,
+)
+
+# One column of a spectrogram is one step of the networks; 64 bands keep even the lowest filter from being empty.
+WINDOW_SIZE, MEL_BANDS, DYNAMIC_RANGE_DB = 1024, 64, 80.0
+SMALLEST_REFERENCE = 1e-6
+SPECTRUM_LEVELS = 20
+
+
+def plot_waveform(waveform: np.ndarray, ax: Axes | None = None, colour=None) -> tuple[Figure, Axes]:
+    """A waveform (int16, 16 kHz) over time, scaled as the networks see it; up to 0.1 s in milliseconds."""
+    fig, ax = new_axes(ax)
+    unit, per_second = ("ms", 1000) if len(waveform) <= SAMPLE_RATE // 10 else ("s", 1)
+    time = np.arange(len(waveform)) / SAMPLE_RATE * per_second
+    ax.plot(time, scale(waveform), color=colour, linewidth=1.5 if unit == "ms" else 0.5)
+    ax.set_xlim(0, len(waveform) / SAMPLE_RATE * per_second)
+    ax.set(xlabel=f"time ({unit})", ylabel="amplitude (of full scale)")
+    return fig, ax
+
+
+def log_mel_spectrogram(waveform: np.ndarray) -> np.ndarray:
+    """Level of a note in 64 mel bands, one column every 10 ms (Hann window of 64 ms).
+
+    Parameters
+    ----------
+    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz
+
+    Returns
+    -------
+    np.ndarray [shape=(64, 1 + samples // 160)], float32
+        Decibel below the note's strongest value, down to -80 dB.
+    """
+    power = librosa.feature.melspectrogram(
+        y=scale(waveform),
+        sr=SAMPLE_RATE,
+        n_fft=WINDOW_SIZE,
+        hop_length=STEP_SIZE,
+        n_mels=MEL_BANDS,
+        # Zeros beyond the cut, where the cached seconds end, would make its click louder still.
+        pad_mode="reflect",
+    )
+    # A silent note is its own maximum everywhere: without a smallest reference it would shine at 0 dB.
+    reference = max(float(power.max()), SMALLEST_REFERENCE)
+    return np.maximum(librosa.power_to_db(power, ref=reference, top_db=None), -DYNAMIC_RANGE_DB)
+
+
+def plot_log_mel_spectrogram(
+    waveform: np.ndarray, ax: Axes | None = None, colour_bar: bool = True
+) -> tuple[Figure, Axes]:
+    """The log-mel spectrogram of a note (int16, 16 kHz), with its scale of levels."""
+    fig, ax = new_axes(ax)
+    image = specshow(
+        log_mel_spectrogram(waveform),
+        sr=SAMPLE_RATE,
+        hop_length=STEP_SIZE,
+        x_axis="time",
+        y_axis="mel",
+        cmap=SPECTRUM_COLOURS,
+        vmin=-DYNAMIC_RANGE_DB,
+        vmax=0,
+        ax=ax,
+    )
+    ax.grid(visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
+    if colour_bar:
+        _level_bar(fig, image, ax)
+    return fig, ax
+
+
+def _level_bar(fig: Figure, image, ax) -> None:
+    fig.colorbar(image, ax=ax, label="level (dB; 0 is the note's strongest)", aspect=30, pad=0.02)
+
+
+def plot_note(waveform: np.ndarray, note_str: str, ax=None) -> tuple[Figure, np.ndarray]:
+    """One note (int16, 16 kHz): its waveform, in the colour of its family, and its log-mel spectrogram."""
+    fig, panels = new_panels(ax, 1, 2, WIDE)
+    plot_waveform(waveform, panels[0], FAMILY_COLOURS[parse_note_str(note_str)["family"]])
+    plot_log_mel_spectrogram(waveform, panels[1])
+    panels[0].set_title(note_str)
+    panels[1].set_title("log-mel spectrogram")
+    return fig, panels
+
+
+def plot_family_waveforms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple[Figure, np.ndarray]:
+    """A page of waveforms (int16, 16 kHz, by ``note_str``), one note a family, each with its own amplitude scale."""
+    fig, panels = _family_panels(ax, len(waveforms), columns=2, sharex=True)
+    for panel, (note_str, waveform) in zip(panels, waveforms.items(), strict=False):
+        plot_waveform(waveform, panel, FAMILY_COLOURS[parse_note_str(note_str)["family"]])
+        panel.set_title(note_str)
+    label_once(fig, panels[: len(waveforms)])
+    return fig, panels
+
+
+def plot_family_spectrograms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple[Figure, np.ndarray]:
+    """A page of log-mel spectrograms (int16, 16 kHz, by ``note_str``), one note a family, on one scale of levels."""
+    fig, panels = _family_panels(ax, len(waveforms), columns=5, sharey=True)
+    for panel, (note_str, waveform) in zip(panels, waveforms.items(), strict=False):
+        plot_log_mel_spectrogram(waveform, panel, colour_bar=False)
+        panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 5, 10]))
+        note = parse_note_str(note_str)
+        panel.set_title(f"{note['family']}\n{note['source']}, pitch {note['pitch']}")
+    shown = panels[: len(waveforms)]
+    label_once(fig, shown)
+    _level_bar(fig, shown[0].collections[0], list(shown))
+    return fig, panels
+
+
+def _family_panels(ax, count: int, columns: int, **options) -> tuple[Figure, np.ndarray]:
+    fig, panels = new_panels(ax, -(-count // columns), columns, PAGE, **options)
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return fig, panels
+
+
+def plot_frames(waveform: np.ndarray, step_size: int = STEP_SIZE, ax=None) -> tuple[Figure, np.ndarray]:
+    """How a waveform (int16, 16 kHz) becomes frames: the first five cut apart, and all stacked into the input matrix."""
+    fig, panels = new_panels(ax, 1, 2, WIDE)
+    frames = scale(waveform[: len(waveform) // step_size * step_size]).reshape(-1, step_size)
+    _draw_cuts(panels[0], frames[:5])
+    _draw_matrix(fig, panels[1], frames)
+    return fig, panels
+
+
+def _draw_cuts(ax: Axes, frames: np.ndarray) -> None:
+    milliseconds = 1000 * frames.shape[1] / SAMPLE_RATE
+    ax.plot(np.arange(frames.size) / SAMPLE_RATE * 1000, frames.ravel(), linewidth=1)
+    for step in range(len(frames)):
+        ax.axvline((step + 1) * milliseconds, color="black", linestyle="--", linewidth=1)
+        middle = ((step + 0.5) * milliseconds, 1.01)
+        ax.annotate(f"step {step + 1}", middle, xycoords=("data", "axes fraction"), ha="center")
+    ax.margins(x=0)
+    ax.set(xlabel="time (ms)", ylabel="amplitude (of full scale)")
+
+
+def _draw_matrix(fig: Figure, ax: Axes, frames: np.ndarray) -> None:
+    # The loud attack alone would leave the rest of the matrix pale.
+    limit = max(float(np.percentile(np.abs(frames), 99)), 1 / FULL_SCALE)
+    steps, samples = frames.shape
+    extent = (0.5, samples + 0.5, steps + 0.5, 0.5)  # both counted from 1
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    image = ax.imshow(frames, aspect="auto", interpolation="nearest", extent=extent, **colours)
+    ax.grid(visible=False)
+    ax.set(
+        xlabel=f"sample within the step ({1e6 / SAMPLE_RATE:g} µs each)",
+        ylabel=f"step ({1000 * samples / SAMPLE_RATE:g} ms each)",
+    )
+    fig.colorbar(image, ax=ax, label="amplitude (of full scale)", extend="both")
+
+
+def plot_gallery(
+    chosen: pd.DataFrame, waveforms: Mapping[str, np.ndarray], families: Sequence[str], ax=None
+) -> tuple[Figure, np.ndarray]:
+    """Two notes of each family, as waveform and log-mel spectrogram: a column a family, which is named at its top.
+
+    Parameters
+    ----------
+    chosen : pandas.DataFrame
+        One row a note: ``extreme`` (two kinds of it), ``family``, ``note_str``, ``correct``, ``probability``,
+        ``predicted``, ``margin``, as from `analysis.extremes` and `analysis.nearest_and_farthest`.
+    waveforms : mapping of str to np.ndarray [shape=(samples,)], int16, 16 kHz
+        By ``note_str``.
+    families : sequence of str
+        Three or four families can be read, five at most.
+    ax : sequence of Axes, optional
+        Four for each family, row by row.
+    """
+    fig, panels = new_panels(ax, 4, len(families), PAGE, height_ratios=(2, 3, 2, 3))
+    axes = panels.reshape(4, -1)
+    extremes = list(chosen["extreme"].unique())
+    for column, family in zip(axes.T, families, strict=True):
+        notes = chosen[chosen["family"] == family].set_index("extreme")
+        for pair, extreme in zip((column[:2], column[2:]), extremes or ["", ""], strict=False):
+            if extreme in notes.index:
+                _draw_note(pair, notes.loc[extreme], waveforms)
+            else:
+                _draw_nothing(pair)
+        column[0].set_title(f"{family}\n", loc="center", fontweight="bold", fontsize="x-large", y=1.3)
+    for number, extreme in enumerate(extremes):
+        axes[2 * number, 0].set_ylabel(f"{extreme}\namplitude")
+        axes[2 * number + 1, 0].set_ylabel("frequency (kHz, mel)")
+    for panel in axes[-1]:
+        panel.set_xlabel("time (s)")
+    return fig, axes
+
+
+def _draw_note(pair: Sequence[Axes], note: pd.Series, waveforms: Mapping[str, np.ndarray]) -> None:
+    waveform, names = waveforms[note["note_str"]], parse_note_str(note["note_str"])
+    plot_waveform(waveform, pair[0], FAMILY_COLOURS[note["family"]])
+    plot_log_mel_spectrogram(waveform, pair[1], colour_bar=False)
+    answer = f"probability {note['probability']:.2%}"
+    if not note["correct"]:
+        answer = f"for {note['predicted']}, by {note['margin']:.2g}"
+    instrument = names["instrument"].removeprefix(f"{names['family']}_")
+    pair[0].set_title(
+        f"{instrument}\npitch {names['pitch']}, vel. {names['velocity']}\n{answer}", fontsize=SMALL, pad=3
+    )
+    # Without smoothed edges and with few colours the picture of so many notes has half the bytes, and half the time
+    # where the layout need not measure them.
+    plt.setp(pair[0].lines, antialiased=False, in_layout=False)
+    pair[1].collections[0].set_cmap(plt.get_cmap(SPECTRUM_COLOURS, SPECTRUM_LEVELS))
+    pair[0].set(xlabel="", ylabel="", xticklabels=[], yticks=[])
+    pair[1].set(xlabel="", ylabel="", yticks=[512, 2048, 4096], yticklabels=["0.5", "2", "4"])
+    pair[1].xaxis.set_major_locator(MaxNLocator(3, steps=[1, 5, 10]))
+
+
+def _draw_nothing(pair: Sequence[Axes]) -> None:
+    pair[0].text(0.5, 0.5, "no such note", ha="center", va="center", transform=pair[0].transAxes)
+    for ax in pair:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
