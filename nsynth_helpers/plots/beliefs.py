@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE, parse_note_str
@@ -27,7 +28,7 @@ from nsynth_helpers.plots.style import (
 
 STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
 # Of the families of a note's panel, so many are coloured: those with the highest peaks above this probability.
-MOST_FAMILIES, WORTH_A_NAME = 4, 0.15
+MOST_FAMILIES, WORTH_A_NAME, THICK = 4, 0.15, 2.6
 # Saliency below this is drawn as if it were this; no path at all is drawn grey.
 FAINTEST_SALIENCY = 1e-9
 # A curve of fewer points has its points marked.
@@ -51,9 +52,15 @@ def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]], ax=None) 
         row[0].set_ylabel(f"{network}\nprobability")
     for panel in axes[-1]:
         panel.set_xlabel("time in the note (s)")
-    named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    legend_below(fig, [], columns=5, more={name: named[name] for name in FAMILIES if name in named})
+    named = {name for panel in panels for name in panel.get_legend_handles_labels()[1]}
+    key = {name: Line2D([], [], **_family_line(name)) for name in FAMILIES if name in named}
+    key["thick: the true family"] = Line2D([], [], color="0.2", linewidth=THICK)
+    legend_below(fig, [], columns=5, more=key)
     return fig, axes
+
+
+def _family_line(family: str) -> dict:
+    return line_style(FAMILIES.index(family)) | {"color": FAMILY_COLOURS[family], "linewidth": 1.3}
 
 
 def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
@@ -64,7 +71,7 @@ def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
     for number, name in enumerate(FAMILIES):
         look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
         if number in coloured:
-            look = line_style(number) | {"color": FAMILY_COLOURS[name], "linewidth": 2.4 if number == true else 1.4}
+            look = _family_line(name) | {"linewidth": THICK if number == true else 1.3}
         ax.plot(_times(len(belief)), belief[:, number], label=name if number in coloured else None, **look)
     ax.set_ylim(0, 1)
     in_percent(ax.yaxis)
@@ -82,7 +89,8 @@ def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple
         panel.axhline(1 / len(FAMILIES), color="0.4", linewidth=1, linestyle=":", label="knowing nothing")
         panel.set(title=family, ylim=(0, 1))
         in_percent(panel.yaxis)
-    fig.supxlabel("time in the note (s)", fontsize=SMALL)
+    for panel in axes[5:]:
+        panel.set_xlabel("time (s)")
     fig.supylabel("mean probability of the true family", fontsize=SMALL)
     legend_below(fig, axes)
     return fig, axes

@@ -29,6 +29,8 @@ from nsynth_helpers.plots.style import (
 WINDOW_SIZE, MEL_BANDS, DYNAMIC_RANGE_DB = 1024, 64, 80.0
 SMALLEST_REFERENCE = 1e-6
 SPECTRUM_LEVELS = 20
+# Of a title, in points.
+LINE_HEIGHT = 1.25 * SMALL
 
 
 def plot_waveform(waveform: np.ndarray, ax: Axes | None = None, colour=None) -> tuple[Figure, Axes]:
@@ -139,7 +141,7 @@ def _family_panels(ax, count: int, columns: int, **options) -> tuple[Figure, np.
 
 
 def plot_frames(waveform: np.ndarray, step_size: int = STEP_SIZE, ax=None) -> tuple[Figure, np.ndarray]:
-    """How a waveform (int16, 16 kHz) becomes frames: the first five cut apart, and all stacked into the input matrix."""
+    """How a waveform (int16, 16 kHz) becomes frames: the first five cut apart, and all stacked into a matrix."""
     fig, panels = new_panels(ax, 1, 2, WIDE)
     frames = scale(waveform[: len(waveform) // step_size * step_size]).reshape(-1, step_size)
     _draw_cuts(panels[0], frames[:5])
@@ -200,7 +202,9 @@ def plot_gallery(
                 _draw_note(pair, notes.loc[extreme], waveforms)
             else:
                 _draw_nothing(pair)
-        column[0].set_title(f"{family}\n", loc="center", fontweight="bold", fontsize="x-large", y=1.3)
+        above = len(column[0].get_title().splitlines()) * LINE_HEIGHT + 4
+        header = {"xycoords": "axes fraction", "xytext": (0, above), "textcoords": "offset points", "ha": "center"}
+        column[0].annotate(family, (0.5, 1), fontweight="bold", fontsize="x-large", **header)
     for number, extreme in enumerate(extremes):
         axes[2 * number, 0].set_ylabel(f"{extreme}\namplitude")
         axes[2 * number + 1, 0].set_ylabel("frequency (kHz, mel)")
@@ -215,11 +219,10 @@ def _draw_note(pair: Sequence[Axes], note: pd.Series, waveforms: Mapping[str, np
     plot_log_mel_spectrogram(waveform, pair[1], colour_bar=False)
     answer = f"probability {note['probability']:.2%}"
     if not note["correct"]:
-        answer = f"for {note['predicted']}, by {note['margin']:.2g}"
+        answer = f"taken for {note['predicted']}\nmargin {note['margin']:.2g}"
     instrument = names["instrument"].removeprefix(f"{names['family']}_")
-    pair[0].set_title(
-        f"{instrument}\npitch {names['pitch']}, vel. {names['velocity']}\n{answer}", fontsize=SMALL, pad=3
-    )
+    title = f"{instrument}\npitch {names['pitch']}, vel. {names['velocity']}\n{answer}"
+    pair[0].set_title(title, fontsize=SMALL, pad=3)
     # Without smoothed edges and with few colours the picture of so many notes has half the bytes, and half the time
     # where the layout need not measure them.
     plt.setp(pair[0].lines, antialiased=False, in_layout=False)

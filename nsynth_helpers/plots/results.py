@@ -116,7 +116,7 @@ def plot_intervals(
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         in_percent(ax.xaxis)
         if unit == "points":
-            ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if round(value, 9) else "0")
+            ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−") if value else "0")
     if hue or seeds is not None or isinstance(reference, str):
         legend_below(fig, axes)
     return fig, axes if panel else axes[0]
@@ -166,7 +166,7 @@ def _draw_reference(ax: Axes, table: pd.DataFrame, places, block: str | None, re
 def _name_rows(ax: Axes, places: Mapping[tuple, int]) -> None:
     names = [str(block) if row is None else str(row) for block, row in places]
     ax.set_yticks(list(places.values()), names)
-    for label, (block, row), place in zip(ax.get_yticklabels(), places, places.values(), strict=True):
+    for label, (block, row), place in zip(ax.get_yticklabels(), places, places.values(), strict=False):
         if block is not None and row is None:
             label.set_fontweight("bold")
             ax.axhline(place + 0.5, color="0.75", linewidth=1)
@@ -220,14 +220,8 @@ def _heat_map(ax: Axes, colours: np.ndarray, numbers: np.ndarray, colour_map: st
     for (row, column), number in np.ndenumerate(numbers):
         if number or not numbers.any():
             luminance = np.dot(mesh.cmap(mesh.norm(colours[row, column]))[:3], LUMINANCE)
-            ax.text(
-                column + 0.5,
-                row + 0.5,
-                number,
-                color="white" if luminance < DARK else "black",
-                ha="center",
-                va="center",
-            )
+            colour = "white" if luminance < DARK else "black"
+            ax.text(column + 0.5, row + 0.5, number, color=colour, ha="center", va="center")
     plt.setp(ax.texts, in_layout=False)
     ax.grid(visible=False)
     ax.invert_yaxis()
@@ -262,7 +256,7 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
         f"a bin of {share:.0%} of the notes": axes[0].scatter([], [], BIN_AREA * share, color="0.5", linewidths=0)
         for share in KEY_SHARES
     }
-    legend_below(fig, axes, columns=5, more=key)
+    legend_below(fig, axes, columns=3, more=key)
     return fig, axes
 
 
@@ -314,7 +308,7 @@ def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> t
 def plot_answer(
     probabilities: np.ndarray, family: str, waveform: np.ndarray | None = None, ax=None
 ) -> tuple[Figure, np.ndarray]:
-    """One note of a true family: its waveform (int16, 16 kHz; may be lacking) and its ten probabilities, shape (10,)."""
+    """A note of a true family: its waveform (int16, 16 kHz; may be lacking) and ten probabilities, shape (10,)."""
     fig, panels = new_panels(ax, 1, 2, WIDE)
     if waveform is None:
         panels[0].text(0.5, 0.5, "The audio of this note is not at hand.", ha="center", transform=panels[0].transAxes)

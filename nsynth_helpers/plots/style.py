@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from nsynth_helpers.data.metadata import DROPPED_FAMILY, FAMILIES, SPLITS
 from nsynth_helpers.settings import Settings
@@ -37,10 +37,9 @@ HATCHES = ("", "///", "...")
 
 def use_style() -> None:
     """Set the look of every figure: a light grid, colours for colour-blind readers, text that a page shows at 8 pt."""
-    text = dict.fromkeys(
-        ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "axes.labelsize", "font.size"), SMALL
-    )
-    titles = {"axes.titlesize": SMALL + 1, "figure.titlesize": SMALL + 2, "figure.labelsize": SMALL}
+    small = ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize", "figure.labelsize")
+    text = dict.fromkeys(small, SMALL)
+    titles = {"axes.titlesize": SMALL + 1, "figure.titlesize": SMALL + 2}
     resolution = {"figure.dpi": RESOLUTION, "savefig.dpi": RESOLUTION}
     layout = {"figure.figsize": WIDE, "figure.constrained_layout.use": True, "legend.frameon": False}
     sns.set_theme(style="whitegrid", palette=COLOURS, context="paper", rc=text | titles | resolution | layout)
@@ -75,7 +74,7 @@ def save_figure(fig: Figure, name: str, settings: Settings | None = None) -> Pat
 def in_percent(*axes: Axis) -> None:
     """Write the fractions of an x or y axis as percentages."""
     for axis in axes:
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
 
 
 def count_epochs(ax: Axes, last: int) -> None:

@@ -1,24 +1,14 @@
-"""Figures over time show what they were given."""
+"""Figures over the time of a note show what they were given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from nsynth_helpers import plots
 from nsynth_helpers.analysis.beliefs import average_belief
-from nsynth_helpers.analysis.calibration import reliability_table
-from nsynth_helpers.claims import published
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.plots import beliefs as belief_plots
-from nsynth_helpers.training.checkpoints import checkpoint_rules
 
 STEPS = 20
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -30,61 +20,46 @@ def belief() -> np.ndarray:
     return beliefs
 
 
-def names(legend) -> list[str]:
-    return [text.get_text() for text in legend.get_texts()]
+def names(fig) -> list[str]:
+    return [text.get_text() for text in fig.legends[0].get_texts()]
 
 
-def test_reliability_leaves_empty_bins_out():
-    table = reliability_table(pd.DataFrame({"probability": [0.95, 0.99, 0.35], "correct": [True, False, False]}), bins=10)
-    fig, axes = belief_plots.plot_reliability({"LSTM": {"before": table}, "BLSTM": {"before": table}})
-    points = axes[0].containers[0].lines[0]
-    np.testing.assert_allclose(np.asarray(points.get_xdata(), float), [0.35, 0.97])
-    np.testing.assert_allclose(np.asarray(points.get_ydata(), float), [0, 0.5])
-    assert names(fig.legends[0]) == ["before"] and axes[1].get_title() == "BLSTM"
-
-
-def test_rules_are_marked_on_the_valid_curve():
-    history = published.history("lstm")
-    rules = checkpoint_rules(history)
-    fig, axes = belief_plots.plot_checkpoints({"LSTM": history}, {"LSTM": rules})
-    marks = {line.get_label(): line for line in axes[1, 0].lines if line.get_label() in set(rules["rule"])}
-    assert marks["last"].get_xdata()[0] == 20 and marks["lowest valid loss"].get_xdata()[0] == 2
-    assert marks["highest valid accuracy"].get_ydata()[0] == pytest.approx(0.66241)
-    assert names(fig.legends[0])[:2] == ["train", "valid"] and "test" not in names(fig.legends[0])
-    tested = history.assign(test_loss=1.0, test_accuracy=0.5)
-    fig, _ = belief_plots.plot_checkpoints({"LSTM": tested}, {"LSTM": rules})
-    assert "test" in names(fig.legends[0])
-
-
-def test_single_notes_name_only_likely_families(belief):
-    fig, axes = belief_plots.plot_note_beliefs(
-        {"LSTM": {"a note": belief[0], "b": belief[1]}, "BLSTM": {"a note": belief[0], "b": belief[1]}}
-    )
-    assert axes.shape == (2, 2) and axes[0, 0].get_title() == "a note"
-    assert names(fig.legends[0]) == ["bass", "flute"]
+def test_a_note_names_its_family_and_at_most_three_more():
+    belief = np.full((STEPS, len(FAMILIES)), 0.01)
+    belief[:, :6] = np.array([0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    notes = {"vocal_acoustic_000-060-100": belief, "bass_synthetic_033-022-050": belief}
+    fig, axes = plots.plot_note_beliefs({"LSTM": notes, "BLSTM": notes})
+    coloured = [line.get_label() for line in axes[0, 0].lines if not line.get_label().startswith("_")]
+    assert axes.shape == (2, 2) and coloured == ["guitar", "keyboard", "mallet", "vocal"]
+    assert [line.get_linewidth() > 2 for line in axes[0, 0].lines] == [False] * 9 + [True]
+    assert names(fig) == ["bass", "guitar", "keyboard", "mallet", "vocal", "thick: the true family"]
+    assert axes[0, 1].get_title() == "bass_synthetic_033\npitch 22, velocity 50"
     assert axes[1, 0].get_xlabel() == "time in the note (s)" and "BLSTM" in axes[1, 0].get_ylabel()
 
 
 def test_average_beliefs_have_a_panel_for_each_family(belief):
-    _, axes = belief_plots.plot_average_beliefs({"LSTM": average_belief(belief, [2, 2, 2])})
+    _, axes = plots.plot_average_beliefs({"LSTM": average_belief(belief, [2, 2, 2])})
     panel = next(ax for ax in axes if ax.get_title() == "flute")
     np.testing.assert_allclose(panel.lines[0].get_ydata()[[0, -1]], [0.12, 0.8])
     np.testing.assert_allclose(panel.lines[0].get_xdata()[[0, -1]], [0.01, STEPS * 0.01])
 
 
-def test_decisions_fall_where_the_answer_changes_last(belief):
+def test_decisions_rise_where_notes_are_decided():
     accuracy = pd.Series([0.0, 1.0], index=[10, 20])
-    _, axes = belief_plots.plot_decisions({"LSTM": belief}, {"LSTM, cut off": accuracy})
-    decided = axes[0].lines[0].get_ydata()
-    assert decided[9] == 0 and decided[10] == 1
+    _, axes = plots.plot_decisions({"LSTM": np.array([11, 11, 20])}, {"LSTM, cut off": accuracy})
+    steps = axes[0].lines[0].get_xydata()
+    np.testing.assert_allclose(steps[-2:], [[0.11, 2 / 3], [0.2, 1]], atol=1e-9)
     np.testing.assert_allclose(axes[1].lines[0].get_xdata(), [0.1, 0.2])
 
 
-def test_an_answer_without_audio_says_so():
-    probabilities = np.full(len(FAMILIES), 0.1)
-    _, axes = belief_plots.plot_answer(probabilities, "reed")
-    assert "not at hand" in axes[0].texts[0].get_text()
-    bold = [text.get_text() for text in axes[1].get_yticklabels() if text.get_fontweight() == "bold"]
-    assert bold == ["reed (true)"]
-    _, axes = belief_plots.plot_answer(probabilities, "reed", np.zeros(16_000, dtype=np.int16))
-    assert not axes[0].texts and axes[0].get_xlabel() == "time (s)"
+def test_saliency_is_drawn_with_the_top_layer_above_and_no_path_left_empty():
+    saliency = pd.DataFrame([[0.0, 0.0, 1.0], [1e-4, 1e-2, 0.5]], index=["layer 1 ←", "layer 2 ←"], columns=[1, 2, 3])
+    fig, ax = plots.plot_saliency(saliency)
+    shown = ax.images[0].get_array()
+    assert names(fig) == ["no path: exactly 0"]
+    assert shown.mask.tolist() == [[False, False, False], [True, True, False]]
+    assert shown[0].tolist() == [1e-4, 1e-2, 0.5]
+    # Rows are drawn from the top of the picture, labels are placed from its bottom.
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["layer 1 ←", "layer 2 ←"]
+    assert ax.images[0].origin == "upper"
+    assert ax.get_yticks().tolist() == [0.5, 1.5]

@@ -1,147 +1,200 @@
-"""Figures of results show the numbers that they were given, also where there are few."""
+"""Figures of results show the numbers that they were given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import cached_split
-from nsynth_helpers.analysis.outcomes import (
-    LOGITS,
-    extremes,
-    make_outcomes,
-    name_confusion_matrix,
-    nearest_and_farthest,
-    scores_of_confusion,
-)
+from nsynth_helpers import plots
+from nsynth_helpers.analysis.calibration import reliability_table
+from nsynth_helpers.analysis.outcomes import name_confusion_matrix
 from nsynth_helpers.claims import published
-from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.plots import results as result_plots
-from nsynth_helpers.plots.style import PAGE, WIDE
+from nsynth_helpers.settings import InputError
 
-NAMES = ("bass_acoustic_000-030-100", "bass_acoustic_000-031-100", "flute_acoustic_001-060-050")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+GRID = pd.DataFrame(
+    {
+        "variant": ["2018 LSTM", "SGD", "2018 LSTM", "GRU"],
+        "block": ["20 epochs", "20 epochs", "10 epochs", "10 epochs"],
+        "value": [0.4, 0.1, 0.35, 0.38],
+        "low": [0.38, 0.1, 0.3, 0.36],
+        "high": [0.42, 0.1, 0.4, np.nan],
+        "same epochs": [0.4, 0.4, 0.35, 0.35],
+    }
+)
 
 
 def texts(ax) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-def outcomes(*answers: str) -> pd.DataFrame:
-    table = pd.DataFrame({"note_str": NAMES, "family": [name.split("_")[0] for name in NAMES]})
-    table[LOGITS] = [
-        [2.0 + row if family == answer else 0.0 for family in FAMILIES] for row, answer in enumerate(answers)
-    ]
-    return make_outcomes(table)
+def rows(ax) -> list[str]:
+    """The names of the rows from top to bottom."""
+    places = {place: label.get_text() for place, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
+    return [places[place] for place in sorted(places, reverse=True)]
 
 
-@pytest.fixture
-def cached() -> NSynthSplit:
-    waveforms = np.random.default_rng(0).integers(-9999, 9999, (len(NAMES), 16_000)).astype(np.int16)
-    return cached_split("test", NAMES, waveforms)
+def marks(ax) -> dict[float, float]:
+    """Where the marks stand: value by height."""
+    lines = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+    return {float(y): float(x) for line in lines for x, y in zip(*line.get_data(), strict=True)}
 
 
-def test_each_data_set_has_its_own_panel_and_both_intervals():
-    table = pd.DataFrame({"accuracy": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7]}, index=["a", "b"])
-    table = table.assign(clustered_low=[0.3, np.nan], clustered_high=[0.7, np.nan])
-    fig, axes = result_plots.plot_accuracies({"ours": table, "NSynth": table[:1]})
-    fig.canvas.draw()
-    assert [ax.get_title() for ax in axes] == ["ours", "NSynth"]
-    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["a", "b"]
-    spans = [list(line.get_xdata()) for line in axes[0].lines]
-    assert [0.3, 0.7] in spans and [0.4, 0.6] in spans and tuple(fig.get_size_inches()) == WIDE
+def spans(ax) -> list[list[float]]:
+    """The ends of the intervals, from low to high on the axis of values."""
+    bars = [bars for container in ax.containers for bars in container.lines[2]]
+    return [segment[:, 0].tolist() for collection in bars for segment in collection.get_segments()]
+
+
+def test_blocks_are_named_above_their_rows_in_the_order_of_the_table():
+    _, ax = plots.plot_intervals(GRID, y="variant", block="block")
+    assert rows(ax) == ["20 epochs", "2018 LSTM", "SGD", "10 epochs", "2018 LSTM", "GRU"]
+    bold = [label.get_text() for label in ax.get_yticklabels() if label.get_fontweight() == "bold"]
+    assert bold == ["20 epochs", "10 epochs"]
+    assert marks(ax) == {4.0: 0.4, 3.0: 0.1, 1.0: 0.35, 0.0: 0.38}
+
+
+def test_intervals_reach_from_low_to_high_as_far_as_they_are_known():
+    _, ax = plots.plot_intervals(GRID, y="variant", block="block")
+    assert np.allclose(spans(ax), [[0.38, 0.42], [0.1, 0.1], [0.3, 0.4], [0.36, 0.38]])
+
+
+def test_series_of_one_row_stand_beside_each_other_with_colours_and_markers_of_their_own():
+    table = pd.concat([GRID[:2].assign(network=name) for name in ("LSTM", "BLSTM")])
+    fig, ax = plots.plot_intervals(table, y="variant", hue="network")
+    assert sorted(marks(ax), reverse=True) == pytest.approx([1.15, 0.85, 0.15, -0.15])
+    series = [line for line in ax.lines if line.get_label() in ("LSTM", "BLSTM")]
+    assert len({line.get_color() for line in series}) == len({line.get_marker() for line in series}) == 2
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["LSTM", "BLSTM"]
+
+
+def test_series_that_never_share_a_row_stand_in_its_middle():
+    _, ax = plots.plot_intervals(GRID[:2].assign(network=["LSTM", "BLSTM"]), y="variant", hue="network")
+    assert marks(ax) == {1.0: 0.4, 0.0: 0.1}
+
+
+def test_panels_are_titled_and_have_one_scale():
+    table = pd.concat([GRID[:2].assign(data="nsynth-mini"), GRID[:1].assign(data="NSynth", value=0.9, high=0.95)])
+    _, axes = plots.plot_intervals(table, y="variant", panel="data")
+    assert [ax.get_title() for ax in axes] == ["nsynth-mini", "NSynth"]
+    assert rows(axes[0]) == ["2018 LSTM", "SGD"] and rows(axes[1]) == ["2018 LSTM"]
+    assert axes[0].get_xlim() == axes[1].get_xlim()
+
+
+@pytest.mark.parametrize(("panels", "rows_each", "size"), [(1, 3, plots.WIDE), (1, 20, plots.PAGE), (4, 3, plots.PAGE)])
+def test_many_rows_or_panels_take_a_page(panels, rows_each, size):
+    table = pd.DataFrame([(str(panel), str(row)) for panel in range(panels) for row in range(rows_each)])
+    table = table.set_axis(["panel", "row"], axis=1).assign(value=0.5, low=0.4, high=0.6)
+    fig, axes = plots.plot_intervals(table, y="row", panel="panel")
+    assert len(axes) == panels and tuple(fig.get_size_inches()) == size
+
+
+def test_every_seed_is_a_dot_in_its_row():
+    seeds = pd.DataFrame({"variant": "SGD", "block": "20 epochs", "value": [0.09, 0.11]})
+    fig, ax = plots.plot_intervals(GRID, y="variant", block="block", seeds=seeds)
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert [line.get_xydata().tolist() for line in dots] == [[[0.09, 3], [0.11, 3]]]
+    assert "one seed" in [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def test_a_reference_of_each_block_reaches_over_its_rows_alone():
+    _, ax = plots.plot_intervals(GRID, y="variant", block="block", reference="same epochs")
+    lines = [line.get_xydata().tolist() for line in ax.lines if line.get_label() == "same epochs"]
+    assert lines == [[[0.4, 2.55], [0.4, 4.45]], [[0.35, -0.45], [0.35, 1.45]]]
+
+
+def test_marks_are_hollow_where_the_interval_holds_the_reference():
+    table = pd.DataFrame({"variant": ["GRU", "RNN"], "value": [0.01, -0.35], "low": [-0.01, -0.4]})
+    table["high"] = [0.03, -0.3]
+    _, ax = plots.plot_intervals(table, y="variant", reference=0, hollow=True, unit="points", xlabel="difference")
+    faces = {float(line.get_xdata()[0]): line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"}
+    assert faces[0.01] == "white" != faces[-0.35]
+    assert ax.get_xlabel() == "difference (percentage points)"
+    assert [ax.xaxis.get_major_formatter()(value) for value in (-0.4, 0, 0.025)] == ["−40", "0", "+2.5"]
+
+
+def test_an_empty_table_of_intervals_is_refused():
+    with pytest.raises(InputError, match="run the trainings"):
+        plots.plot_intervals(GRID[:0], y="variant")
+
+
+def test_bins_of_few_notes_are_small():
+    table = reliability_table([0.95] * 9 + [0.35], [True] * 5 + [False] * 4 + [True], bins=10)
+    fig, axes = plots.plot_reliability({"LSTM": {"before": table}, "BLSTM": {"before": table}})
+    marks = next(group for group in axes[0].collections if len(group.get_offsets()) == 2)
+    np.testing.assert_allclose(marks.get_offsets(), [[0.35, 1], [0.95, 5 / 9]])
+    assert marks.get_sizes()[1] == pytest.approx(9 * marks.get_sizes()[0])
+    names = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert names[0] == "before" and "a bin of 10% of the notes" in names and axes[1].get_title() == "BLSTM"
+
+
+def test_an_answer_without_audio_says_so():
+    probabilities = np.full(len(FAMILIES), 0.1)
+    _, axes = plots.plot_answer(probabilities, "reed")
+    assert "not at hand" in axes[0].texts[0].get_text()
+    bold = [text.get_text() for text in axes[1].get_yticklabels() if text.get_fontweight() == "bold"]
+    assert bold == ["reed (true)"]
+    _, axes = plots.plot_answer(probabilities, "reed", np.zeros(16_000, dtype=np.int16))
+    assert not axes[0].texts and axes[0].get_xlabel() == "time (s)"
+
+
+def test_logits_and_probabilities_are_those_given():
+    logits = np.array([1.0, 0, 3, 0, 0, 0, -2, 0, 0, 0])
+    fig, (left, right) = plots.plot_logits_and_probabilities(logits, "organ")
+    assert [bar.get_height() for bar in left.patches] == logits.tolist()
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert [bar.get_height() for bar in right.patches] == pytest.approx(shares.tolist())
+    assert [place for place, bar in enumerate(left.patches) if bar.get_hatch()] == [FAMILIES.index("organ")]
+    assert {text.get_text() for text in fig.legends[0].get_texts()} == {"true family: organ", "predicted: flute"}
 
 
 def test_confusion_matrix_writes_counts_or_percentages_and_leaves_zeros_empty():
     counts = np.zeros((10, 10), dtype=int)
     counts[0, :2], counts[4, 0] = (3, 1), 5
     confusion = name_confusion_matrix(counts)
-    assert texts(result_plots.plot_confusion_matrix(confusion)[1]) == ["3", "1", "5"]
-    _, ax = result_plots.plot_confusion_matrix(confusion, "LSTM", normalised=True)
+    assert texts(plots.plot_confusion_matrix(confusion)[1]) == ["3", "1", "5"]
+    _, ax = plots.plot_confusion_matrix(confusion, "LSTM", shares=True)
     assert texts(ax) == ["75", "25", "100"] and ax.get_title() == "LSTM, % of each row"
     assert [place.get_position() for place in ax.texts][-1] == (0.5, 4.5), "keyboard (row 4) taken for bass"
     assert ax.yaxis.get_inverted(), "bass is the uppermost row"
 
 
 def test_numbers_on_dark_cells_are_white():
-    _, ax = result_plots.plot_confusion_matrix(name_confusion_matrix(np.eye(10, dtype=int) * 9 + 1))
+    _, ax = plots.plot_confusion_matrix(name_confusion_matrix(np.eye(10, dtype=int) * 9 + 1))
     colours = {text.get_text(): text.get_color() for text in ax.texts}
     assert colours == {"10": "white", "1": "black"} or colours == {"10": "black", "1": "black"}
-    _, ax = result_plots.plot_confusion_matrix(name_confusion_matrix(np.eye(10, dtype=int)))
+    _, ax = plots.plot_confusion_matrix(name_confusion_matrix(np.eye(10, dtype=int)))
     assert {text.get_color() for text in ax.texts} == {"white"}
-
-
-def test_a_difference_of_nothing_says_so_in_every_cell():
-    lstm, blstm = published.confusion_matrix("lstm"), published.confusion_matrix("blstm")
-    _, axes = result_plots.plot_recomputed_and_published(lstm, lstm, blstm)
-    assert texts(axes[2]) == ["0"] * 100
-    changed = lstm.copy()
-    changed.iloc[0, 0] += 1
-    _, axes = result_plots.plot_recomputed_and_published(changed, lstm, blstm)
-    assert texts(axes[2]) == ["1"]
 
 
 def test_shares_are_told_as_points_in_a_difference():
     difference = name_confusion_matrix(np.eye(10) * 0.126)
-    assert set(texts(result_plots.plot_confusion_difference(difference)[1])) == {"13"}
+    assert set(texts(plots.plot_confusion_difference(difference)[1])) == {"13"}
 
 
-def test_confusion_pair_has_counts_above_and_shares_below():
+def test_confusion_matrices_have_counts_above_and_shares_below():
     lstm = published.confusion_matrix("lstm")
-    _, axes = result_plots.plot_confusion_pair({"a": lstm, "b": lstm})
+    _, axes = plots.plot_confusion_matrices({"a": lstm, "b": lstm})
     assert axes.shape == (2, 2) and "605" in texts(axes[0, 0]) and "72" in texts(axes[1, 1])
-
-
-def test_family_scores_stand_above_their_families():
-    scores = {name: scores_of_confusion(published.confusion_matrix(name)) for name in ("lstm", "blstm")}
-    fig, axes = result_plots.plot_family_scores(scores)
-    recall = axes[0].containers[0].lines[0].get_ydata()
-    assert recall[0] == pytest.approx(605 / 843) and tuple(fig.get_size_inches()) == PAGE
-    assert [text.get_text() for text in axes[1].get_xticklabels()] == list(FAMILIES)
-
-
-@pytest.mark.parametrize(("groupings", "size"), [(1, WIDE), (3, WIDE), (4, PAGE)])
-def test_accuracy_by_takes_up_to_four_groupings(groupings, size):
-    table = pd.DataFrame({"notes": 4, "accuracy": 0.5, "low": 0.2, "high": 0.8}, index=list("abcdefg"))
-    tables = {f"by {number}": {"LSTM": table, "BLSTM": table[:3]} for number in range(groupings)}
-    fig, axes = result_plots.plot_accuracy_by(tables)
-    assert len(axes) == groupings and tuple(fig.get_size_inches()) == size
-    assert axes[0].get_xticklabels()[0].get_text() == "a (4)" and axes[0].get_xlabel() == "by 0 (notes)"
-
-
-def test_gallery_shows_two_notes_of_a_family_and_says_where_there_is_none(cached):
-    notes = outcomes("bass", "bass", "reed")
-    _, axes = result_plots.plot_gallery(extremes(notes), cached, ("bass", "flute"))
-    assert axes.shape == (4, 2)
-    assert "pitch 31, velocity 100" in axes[0, 0].get_title() and "pitch 30" in axes[2, 0].get_title()
-    assert texts(axes[0, 1]) == ["no flute note\nto show"]
-    _, axes = result_plots.plot_gallery(nearest_and_farthest(notes), cached, ("bass", "flute"))
-    assert "taken for reed, margin 4" in axes[0, 1].get_title() and texts(axes[0, 0]) == ["no bass note\nto show"]
-
-
-def test_gallery_without_any_note_is_still_a_figure(cached):
-    none = nearest_and_farthest(outcomes("bass", "bass", "flute"))
-    _, axes = result_plots.plot_gallery(none, cached, ("bass",))
-    assert none.empty and axes.shape == (4, 1)
-
-
-def test_confusion_changes_are_drawn_in_points():
-    rows = {"actual": ["keyboard"], "predicted": ["bass"], "difference": [0.1], "low": [-0.1], "high": [0.3]}
-    _, axes = result_plots.plot_confusion_changes({"LSTM": pd.DataFrame(rows), "BLSTM": pd.DataFrame(rows)})
-    assert axes[0].containers[0].lines[0].get_xdata()[0] == pytest.approx(10)
-    assert axes[0].get_yticklabels()[0].get_text() == "keyboard → bass"
 
 
 def test_speed_and_accuracy_is_logarithmic_in_time():
     table = {"seconds_per_epoch": [1.0, 10.0], "accuracy": [0.4, 0.5], "low": [0.3, 0.4], "high": [0.5, 0.6]}
-    _, ax = result_plots.plot_speed_and_accuracy(pd.DataFrame(table, index=["convolutional", "LSTM"]))
+    _, ax = plots.plot_speed_and_accuracy(pd.DataFrame(table, index=["convolutional", "LSTM"]))
     ax.figure.canvas.draw()
     assert {"1", "2", "5"} <= {text.get_text() for text in ax.get_xticklabels()}
     assert ax.get_xscale() == "log" and "(s" in ax.get_xlabel()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["convolutional", "LSTM"]
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["convolutional", "LSTM"]
+
+
+def test_a_difference_of_nothing_says_so_in_every_cell():
+    lstm = published.confusion_matrix("lstm")
+    assert texts(plots.plot_confusion_difference(lstm - lstm)[1]) == ["0"] * 100
+    changed = lstm.copy()
+    changed.iloc[0, 0] += 1
+    assert texts(plots.plot_confusion_difference(changed - lstm)[1]) == ["1"]
+
+
+def test_halves_of_a_percent_are_rounded_up():
+    counts = name_confusion_matrix(np.eye(10, dtype=int) * 7)
+    counts.iloc[0, 1] = 1
+    assert texts(plots.plot_confusion_matrix(counts, shares=True)[1])[:2] == ["88", "13"]
