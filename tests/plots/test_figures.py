@@ -105,11 +105,8 @@ def test_figure_is_drawn_on_given_axes(name):
 def luminance(colour: str) -> float:
     """Relative luminance of WCAG 2."""
     channels = np.array(to_rgb(colour))
-    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ [
-        0.2126,
-        0.7152,
-        0.0722,
-    ]
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
 
 
 def test_no_colour_of_a_line_is_pale_on_white():
