@@ -28,7 +28,7 @@ HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [2.0, 1.5, 1.0], "vali
 HISTORY = HISTORY.assign(train_accuracy=[0.2, 0.4, 0.6], valid_accuracy=[0.3, 0.25, 0.35], seconds=[4.0, 3.0, 5.0])
 CONFUSION = name_confusion_matrix(843 * np.eye(10, dtype=int))
 INTERVALS = pd.DataFrame({"network": ["LSTM", "BLSTM"], "value": [0.38, 0.4], "low": [0.3, 0.36], "high": [0.45, 0.5]})
-BINS = reliability_table([0.95, 0.99, 0.35], [True, False, False])
+BINS = reliability_table(pd.DataFrame({"probability": [0.95, 0.99, 0.35], "correct": [True, False, False]}))
 SPEED = INTERVALS.set_index("network").rename(columns={"value": "accuracy"}).assign(seconds_per_epoch=[1.0, 10.0])
 BELIEF = np.full((20, 10), 0.1)
 AVERAGE = pd.DataFrame(BELIEF, columns=FAMILIES, index=range(1, 21))

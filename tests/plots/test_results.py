@@ -118,7 +118,8 @@ def test_an_empty_table_of_intervals_is_refused():
 
 
 def test_bins_of_few_notes_are_small():
-    table = reliability_table([0.95] * 9 + [0.35], [True] * 5 + [False] * 4 + [True], bins=10)
+    outcomes = pd.DataFrame({"probability": [0.95] * 9 + [0.35], "correct": [True] * 5 + [False] * 4 + [True]})
+    table = reliability_table(outcomes, bins=10)
     fig, axes = plots.plot_reliability({"LSTM": {"before": table}, "BLSTM": {"before": table}})
     marks = next(group for group in axes[0].collections if len(group.get_offsets()) == 2)
     np.testing.assert_allclose(marks.get_offsets(), [[0.35, 1], [0.95, 5 / 9]])
