@@ -37,6 +37,7 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 
 notebooks: $(STAMP)  ## refresh the committed notebooks, figures and runs (for maintainers)
 	$(RUN) -m nsynth_helpers report --refresh
+	$(RUN) tools/readme.py
 
 ablations: $(STAMP)  ## run or resume the grid of ablations (hours; set NSYNTH_REAL for its real rows)
 	$(RUN) -m nsynth_helpers ablations --jobs 2

@@ -11,34 +11,41 @@ from typing import Annotated
 
 import typer
 
-from nsynth_helpers.data.metadata import SPLITS
-from nsynth_helpers.models import NETWORKS
-from nsynth_helpers.settings import MINI, InputError, Settings
-from nsynth_helpers.training.runs import CHECKPOINTS
+from nsynth_helpers.settings import MINI, InputError, Settings, one_sentence, shown
 
 app = typer.Typer(
     help="Classify the notes of NSynth: data, training, evaluation, report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-Network = StrEnum("Network", {name: name for name in NETWORKS})
-Split = StrEnum("Split", {name: name for name in SPLITS})
-Checkpoint = StrEnum("Checkpoint", {name: name for name in CHECKPOINTS})
+# Named here once more, as a test checks: to ask the rooms, help would have to load torch first.
+Network = StrEnum("Network", "lstm blstm gru rnn fully_connected convolutional")
+Split = StrEnum("Split", "train valid test")
+Checkpoint = StrEnum("Checkpoint", "last best")
 DataOption = Annotated[str | None, typer.Option("--data", help="'mini' or a folder of NSynth splits.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
 def main() -> None:
-    """Run a command; bad input ends in one sentence and exit code 2."""
+    """Run a command; what cannot be done ends in one sentence and exit code 2, an interrupt with 130."""
     try:
-        app()
+        with one_sentence():
+            app()
     except InputError as error:
-        sys.exit(_refuse(error))
+        sys.exit(_refuse(error, 2))
+    except SystemExit as end:
+        if end.code == 130:
+            # What typer made of Ctrl-C; a training says in the interrupt how far it got.
+            interrupt = end.__context__ and end.__context__.__cause__
+            sys.exit(_refuse(str(interrupt or "") or "interrupted; run the same command again to go on", 130))
+        raise
 
 
-def _refuse(error: InputError) -> int:
-    print(f"nsynth_helpers: {error}", file=sys.stderr)
-    return 2
+def _refuse(reason: object, code: int) -> int:
+    print(f"nsynth_helpers: {str(reason).rstrip('.')}.", file=sys.stderr)
+    return code
 
 
 def _settings(**options) -> Settings:
@@ -46,9 +53,13 @@ def _settings(**options) -> Settings:
     given = {name: value for name, value in options.items() if value is not None}
     # A path on the command line is taken from where the user stands; one in a variable from the project's root.
     if given.get("data", MINI) != MINI:
-        given["data"] = Path(given["data"]).resolve()
+        given["data"] = Path(given["data"]).absolute()
     variables = {f"NSYNTH_{name.upper()}": str(value) for name, value in given.items()}
     return Settings.from_environment({**os.environ, **variables})
+
+
+def _echo_accuracy(scores: dict) -> None:
+    typer.echo(f"accuracy {100 * scores['accuracy']:.3f} % ({scores['correct']} of {scores['notes']})")
 
 
 @app.command()
@@ -57,7 +68,7 @@ def train(
     data: DataOption = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and shuffling.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    device: DeviceOption = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again although a finished run is there.")] = False,
 ) -> None:
@@ -82,28 +93,21 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="A safetensors file, instead of a run.")] = None,
     model: Annotated[Network, typer.Option(help="The network that the weights are of.")] = Network.lstm,
     data: DataOption = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    device: DeviceOption = None,
     out: Annotated[Path | None, typer.Option(help="Keep the predictions in this folder.")] = None,
 ) -> None:
     """Classify a split with a trained network, in float32."""
     from nsynth_helpers.data.cache import load_split
     from nsynth_helpers.training.predict import evaluate_network
+    from nsynth_helpers.training.runs import Run, RunConfig, load_weights
 
     if (run is None) == (weights is None):
         raise InputError("evaluate needs a trained network; pass either --run or --weights.")
     settings = _settings(data=data, device=device)
-    trained, config = _trained(run, checkpoint.value, weights, model.value)
+    config = Run(run).config if run else RunConfig(network=model.value)
+    trained = Run(run).load_network(checkpoint.value) if run else load_weights(config.build_network(), weights)
     cached = load_split(replace(settings, seconds=config.seconds), split.value)
     _echo_accuracy(evaluate_network(trained, config, cached, settings.device, out))
-
-
-def _trained(run: Path | None, checkpoint: str, weights: Path | None, model: str):
-    from nsynth_helpers.training.runs import Run, RunConfig, load_weights
-
-    if run is not None:
-        return Run(run).load_network(checkpoint), Run(run).config
-    config = RunConfig(network=model)
-    return load_weights(config.build_network(), weights), config
 
 
 @app.command()
@@ -118,10 +122,10 @@ def prepare(
     from nsynth_helpers.data.cache import load_split
 
     settings = _settings(data=data, seconds=seconds, workers=workers, skip_bad=skip_bad or None)
-    for split in SPLITS:
-        cached = load_split(settings, split, rebuild)
+    for split in Split:
+        cached = load_split(settings, split.value, rebuild)
         for line in cached.skipped:
-            typer.echo(f"left out: {line}")
+            typer.echo(f"left out: {shown(line)}")
         typer.echo(f"{split}: {len(cached.notes)} notes of {cached.seconds:g} s, {len(cached.skipped)} left out")
 
 
@@ -130,26 +134,26 @@ def download(
     splits: Annotated[list[Split], typer.Argument(help="Which splits.")],
     to: Annotated[Path, typer.Option(help="Folder for the archives.")],
     base_url: Annotated[
-        str | None, typer.Option(envvar="NSYNTH_URL", help="A mirror, instead of the official address.")
+        str | None, typer.Option(envvar="NSYNTH_URL", help="A mirror, instead of the official addresses.")
     ] = None,
 ) -> None:
     """Fetch official archives and verify their content; an interrupted download goes on where it stopped."""
-    from nsynth_helpers.data.download import OFFICIAL_URL
+    from nsynth_helpers.data.download import OFFICIAL_URLS
     from nsynth_helpers.data.download import download as fetch
 
-    for path in fetch([split.value for split in splits], to, base_url or OFFICIAL_URL):
+    for path in fetch([split.value for split in splits], to, [base_url] if base_url else OFFICIAL_URLS):
         typer.echo(f"verified {path}")
 
 
 @app.command()
 def check(data: DataOption = None) -> None:
-    """Report on the data before any training: counts, shared instruments, bad files, doubtful waveforms."""
+    """Report on the data before any training: notes by family and split, then what deserves a look."""
     from nsynth_helpers.data.cache import load_splits
     from nsynth_helpers.data.check import check_data
 
     report = check_data(load_splits(_settings(data=data, skip_bad=True)))
     for line in report.lines():
-        typer.echo(line)
+        typer.echo(shown(line, 500))
 
 
 @app.command()
@@ -171,7 +175,7 @@ def subset(
 @app.command()
 def report(
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Also overwrite the committed notebooks and figures.")
+        bool, typer.Option("--refresh", help="Also overwrite the committed notebooks, figures and runs.")
     ] = False,
 ) -> None:
     """Run every notebook and write the HTML report; prints its path last."""
@@ -191,7 +195,7 @@ def ablations(
 
     settings = _settings()
     grid = trials()
-    table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.resolve(), jobs)
+    table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.absolute(), jobs)
     typer.echo(f"{len(table)} of {len(grid)} trainings are in the table")
 
 
@@ -201,7 +205,3 @@ def keep(run: Path, path: Path) -> None:
     from nsynth_helpers.training.runs import Run, keep_run
 
     typer.echo(f"kept {keep_run(Run(run), path).path}")
-
-
-def _echo_accuracy(scores: dict) -> None:
-    typer.echo(f"accuracy {100 * scores['accuracy']:.3f} % ({scores['correct']} of {scores['notes']})")

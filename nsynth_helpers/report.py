@@ -6,7 +6,6 @@ import html
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -18,14 +17,11 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
-from nsynth_helpers import readme
-from nsynth_helpers.claims import published
-from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, write_text
-from nsynth_helpers.training.runs import Run, RunConfig, keep_run, run_folder
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_SECONDS = 24 * 3600
+KEPT_NETWORKS = ("lstm", "blstm")
 STYLE = """
 body { font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem; color: #222 }
 a { color: #0b62a4 }
@@ -35,30 +31,14 @@ ul { list-style: none; padding: 0 } li { margin: .8rem 0 } small { color: #666 }
 FORMULA_STYLE = "mtd[columnalign=left] { text-align: left; padding: .2em 1em .2em 0 }"
 
 
-@dataclass(frozen=True)
-class Page:
-    """One executed notebook."""
-
-    name: str
-    title: str
-    seconds: float
-
-
 def make_report(settings: Settings, refresh: bool = False) -> Path:
-    """Execute every notebook and write the report.
+    """Execute every notebook, which read the same environment, and write the report; return its ``index.html``.
 
     Parameters
     ----------
-    settings : Settings
-        Names the report's folder; the notebooks read the same environment.
     refresh : bool
-        Also overwrite what is committed: notebooks, ``figures/``, ``results/mini-*`` and the README's table of
-        results. For maintainers, on nsynth-mini.
-
-    Returns
-    -------
-    pathlib.Path
-        ``index.html`` of the report.
+        Also overwrite what is committed: notebooks, ``figures/`` and ``results/mini-*``. For maintainers, on
+        nsynth-mini.
 
     Raises
     ------
@@ -70,28 +50,26 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
     settings.report.mkdir(parents=True, exist_ok=True)
     figures = PROJECT_ROOT / "figures" if refresh else settings.figures
     environment = {**os.environ, "NSYNTH_FIGURES": str(figures), "TQDM_DISABLE": "1"}
-    pages = []
+    items = []
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         started = time.perf_counter()
         notebook = execute(path, settings.report, environment)
-        pages.append(Page(path.stem, _title(notebook), time.perf_counter() - started))
         _export(notebook, settings.report / f"{path.stem}.html")
         if refresh:
             write_text(path, nbformat.writes(notebook) + "\n")
+        first = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        title = html.escape(first.splitlines()[0].lstrip("# "))
+        seconds = f"{path.stem}, ran in {time.perf_counter() - started:.0f} s"
+        items.append(f'<li><a href="{path.stem}.html">{title}</a><br><small>{seconds}</small></li>')
     if refresh:
-        _keep_runs(settings)
-        readme.refresh(PROJECT_ROOT / "README.md", settings)
+        from nsynth_helpers.training.runs import Run, keep_run, read_manifest
+
+        newest = {entry["network"]: settings.runs / entry["run"] for entry in read_manifest(settings.runs)}
+        for network in KEPT_NETWORKS:
+            keep_run(Run(newest[network]), settings.results / f"mini-{network}")
     index = settings.report / "index.html"
-    write_text(index, _index(pages, settings))
+    write_text(index, _index(items, settings))
     return index
-
-
-def _keep_runs(settings: Settings) -> None:
-    """Copy the runs that the notebooks trained to where they are committed."""
-    splits = load_splits(settings)
-    for network in published.RECURRENT_NETWORKS:
-        run = Run(run_folder(settings, RunConfig.from_settings(network, settings), splits))
-        keep_run(run, settings.results / f"mini-{network}")
 
 
 def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
@@ -142,26 +120,11 @@ def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
     write_text(path, page.replace("</head>", f"<style>{FORMULA_STYLE}</style></head>", 1))
 
 
-def _title(notebook: nbformat.NotebookNode) -> str:
-    first = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return first.splitlines()[0].lstrip("# ")
-
-
-def _index(pages: list[Page], settings: Settings) -> str:
-    data = html.escape(settings.data_name)
-    note = (
-        "<p>nsynth-mini is a small stand-in for trying the workbook out: its numbers say nothing about NSynth.</p>"
-        if settings.data == MINI
-        else ""
-    )
-    items = "\n".join(
-        f'<li><a href="{page.name}.html">{html.escape(page.title)}</a><br><small>{page.name}, ran in '
-        f"{page.seconds:.0f} s</small></li>"
-        for page in pages
-    )
+def _index(items: list[str], settings: Settings) -> str:
+    mini = "<p>nsynth-mini is a small stand-in for trying the workbook out: its numbers say nothing about NSynth.</p>"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Learning NSynth: report</title>'
         f"<style>{STYLE}</style></head><body><h1>Learning NSynth with LSTM and BLSTM</h1>"
-        f"<p>Every notebook, run in order on <b>{data}</b> with {settings.epochs} epochs of training.</p>"
-        f"{note}<ul>{items}</ul></body></html>\n"
+        f"<p>Every notebook, run in order on <b>{html.escape(settings.data_name)}</b> with {settings.epochs} epochs of "
+        f"training.</p>{mini * (settings.data == MINI)}<ul>{''.join(items)}</ul></body></html>\n"
     )

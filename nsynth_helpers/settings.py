@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,11 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 MINI = "mini"
 MINI_FOLDER = PROJECT_ROOT / "data" / "nsynth-mini"
 PREFIX = "NSYNTH_"
+LONGEST_SENTENCE, LONGEST_NAME, LONGEST_FILE_NAME = 1_500, 60, 255
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# What libraries say that have exceptions of their own.
+FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded")
+FULL_MEMORY_WORDS = ("can't allocate memory", "out of memory")
 
 
 def shown(text: object, limit: int = 200) -> str:
@@ -32,38 +38,21 @@ def shown(text: object, limit: int = 200) -> str:
 
 
 class InputError(Exception):
-    """Bad input, told in one sentence that names the thing and the remedy.
+    """Bad input, told in one sentence that names the thing and the remedy, cut where it quotes too much.
 
     The command line prints the sentence and ends with exit code 2; a notebook shows it as the last line.
     """
 
+    def __init__(self, sentence: str):
+        super().__init__(shown(sentence, LONGEST_SENTENCE))
+
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one session; each field is the variable ``NSYNTH_<FIELD>`` in lower case.
+    """The settings of one session; each field is the variable ``NSYNTH_<FIELD>``, which README.md explains.
 
-    Attributes
-    ----------
-    data : str
-        ``mini`` for the embedded nsynth-mini, or a folder in the official layout.
-    seconds : float
-        How much of each note is kept, in seconds from its start (NSynth notes last 4 s).
-    epochs, batch_size, seed, workers : int
-        Epochs of training, notes in a batch, random seed, decoding threads.
-    learning_rate : float
-        Learning rate of the optimizer.
-    device, precision : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``; ``32-true``, ``16-mixed`` or ``bf16-mixed`` (training only).
-    devices, nodes : int
-        Devices on each machine, and machines, of a distributed training.
-    retrain : bool
-        Train again although a finished run of the same configuration and data exists.
-    cache, runs, figures, report, results : pathlib.Path
-        Where decoded waveforms, runs, figures and the HTML report are written; where committed runs are read.
-
-    Notes
-    -----
-    Used in: every notebook, in its settings cell.
+    Times are in seconds. `data` is ``mini`` or a folder in the official layout; `workers` are decoding threads (0: one
+    for each core); `devices` and `nodes` are those of a distributed training.
     """
 
     data: str = MINI
@@ -87,107 +76,105 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings from ``NSYNTH_*`` variables; what is not set keeps its default.
-
-        Parameters
-        ----------
-        environ : mapping of str to str, optional
-            The variables; ``os.environ`` by default.
+        """Read the settings from ``NSYNTH_*`` variables (of ``os.environ``); what is not set keeps its default.
 
         Raises
         ------
         InputError
             If a variable has a value that cannot be used; the sentence names the variable.
+
+        Examples
+        --------
+        >>> Settings.from_environment({"NSYNTH_EPOCHS": "3"}).epochs
+        3
         """
         environ = os.environ if environ is None else environ
         values = {}
         for field in fields(cls):
             variable = PREFIX + field.name.upper()
             text = environ.get(variable, "").strip()
-            values[field.name] = _parse(variable, text, field.default) if text else _from_root(field.default)
+            default = PROJECT_ROOT / field.default if isinstance(field.default, Path) else field.default
+            try:
+                values[field.name] = _parse(field.name, text, default) if text else default
+            except ValueError as error:
+                raise InputError(f"{variable} is '{shown(text)}'{error}.") from None
         return cls(**values)
 
     @property
     def data_folder(self) -> Path:
         """The folder that holds the three splits."""
-        return MINI_FOLDER if self.data == MINI else _from_root(Path(self.data))
+        return MINI_FOLDER if self.data == MINI else PROJECT_ROOT / Path(self.data).expanduser()
 
     @property
     def data_name(self) -> str:
-        """What figures and tables call the data: ``nsynth-mini`` or the folder's name."""
-        return MINI_FOLDER.name if self.data == MINI else self.data_folder.name
+        """What figures, tables and pages call the data: ``nsynth-mini``, or the folder's name without odd letters."""
+        return re.sub(r"[^\w .+-]", "_", self.data_folder.resolve().name)[:LONGEST_NAME]
+
+
+CHOICES = {"device": ("auto", "cpu", "cuda", "mps"), "precision": ("32-true", "16-mixed", "bf16-mixed")}
+# A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s; other bounds keep out what is absurd.
+RANGES = {
+    "seconds": (0.01, 4),
+    "epochs": (1, 100_000),
+    "batch_size": (1, 100_000),
+    "learning_rate": (1e-9, 1_000),
+    "seed": (0, 2**32 - 1),
+    "workers": (0, 256),
+    "devices": (1, 1_024),
+    "nodes": (1, 1_024),
+}
+TRUTH = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+
+def _parse(name: str, text: str, default):
+    """Turn the text of a setting into the type of its default; a ValueError says the rest of the sentence."""
+    if isinstance(default, bool):
+        if text.lower() not in TRUTH:
+            raise ValueError("; set it to 1 (yes) or 0 (no)")
+        return TRUTH[text.lower()]
+    if name in RANGES:
+        kind, (low, high) = type(default), RANGES[name]
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            word = "a whole number" if kind is int else "a number"
+            raise ValueError(f"; set it to {word} from {low} to {high}")
+        return number
+    if name in CHOICES:
+        if text not in CHOICES[name]:
+            raise ValueError(f"; set it to one of {', '.join(CHOICES[name])}")
+        return text
+    return text if text == MINI and name == "data" else _parse_folder(name, text)
+
+
+def _parse_folder(name: str, text: str) -> Path | str:
+    """Take a folder that exists or, but for the data, can be made; a relative path starts at the project's root."""
+    try:
+        folder = PROJECT_ROOT / Path(text).expanduser()
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if any(len(os.fsencode(part)) > LONGEST_FILE_NAME for part in folder.parts):
+            raise ValueError("a name in it is too long")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise ValueError(f" ({reason}); set it to a folder") from None
+    if name == "data":
+        if not folder.is_dir():
+            raise ValueError(", which is no folder; set it to mini or to a folder of NSynth splits")
+        return text
+    if not existing.is_dir():
+        raise ValueError(f", but {existing} is a file; set it to a folder")
+    # A cache that is there may be on a disk that takes no more.
+    is_read = name == "results" or (name == "cache" and folder == existing)
+    if not is_read and not os.access(existing, os.W_OK):
+        raise ValueError(f", but {existing} cannot be written to; set it to a folder of yours")
+    return folder
 
 
 def progress_is_off() -> bool:
     """Whether ``TQDM_DISABLE`` asks for no progress bars: tqdm's bars for notebooks do not look for themselves."""
     return os.environ.get("TQDM_DISABLE", "0") != "0"
-
-
-CHOICES = {
-    "NSYNTH_DEVICE": ("auto", "cpu", "cuda", "mps"),
-    "NSYNTH_PRECISION": ("32-true", "16-mixed", "bf16-mixed"),
-}
-# A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s.
-RANGES = {"NSYNTH_SEED": (0, 2**32 - 1), "NSYNTH_WORKERS": (0, 256), "NSYNTH_SECONDS": (0.01, 4)}
-WRITTEN = ("NSYNTH_CACHE", "NSYNTH_RUNS", "NSYNTH_FIGURES", "NSYNTH_REPORT")
-TRUTH = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-
-
-def _from_root(value):
-    """Take a relative path from the project's root, wherever the kernel runs; leave anything else as it is."""
-    return PROJECT_ROOT / value.expanduser() if isinstance(value, Path) else value
-
-
-def _parse(variable: str, text: str, default):
-    """Turn the text of a variable into the type of its default, or say what it should have been."""
-    if isinstance(default, bool):
-        if text.lower() not in TRUTH:
-            raise InputError(f"{variable} is '{text}'; set it to 1 (yes) or 0 (no).")
-        return TRUTH[text.lower()]
-    if isinstance(default, (int, float)):
-        return _parse_number(variable, text, type(default))
-    if isinstance(default, Path):
-        return _parse_folder(variable, text)
-    if variable in CHOICES and text not in CHOICES[variable]:
-        raise InputError(f"{variable} is '{text}'; set it to one of {', '.join(CHOICES[variable])}.")
-    if variable == "NSYNTH_DATA" and text != MINI and not _from_root(Path(text)).is_dir():
-        raise InputError(
-            f"NSYNTH_DATA is '{text}', which is no folder; set it to mini or to a folder of NSynth splits."
-        )
-    return text
-
-
-def _parse_number(variable: str, text: str, kind: type):
-    """Read a whole or a decimal number that is in range."""
-    word = "a whole number" if kind is int else "a number"
-    try:
-        number = kind(text)
-    except ValueError:
-        number = math.nan
-    if variable in RANGES:
-        low, high = RANGES[variable]
-        fits, bounds = low <= number <= high, f"from {low} to {high}"
-    else:
-        fits, bounds = 0 < number < math.inf, "above 0"
-    if not fits:
-        raise InputError(f"{variable} is '{text}'; set it to {word} {bounds}.")
-    return number
-
-
-def _parse_folder(variable: str, text: str) -> Path:
-    """Take a folder that exists or can be made."""
-    folder = _from_root(Path(text))
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    if not existing.is_dir():
-        raise InputError(f"{variable} is '{text}', but {existing} is a file; set it to a folder.")
-    if variable in WRITTEN and not os.access(existing, os.W_OK):
-        raise InputError(f"{variable} is '{text}', but {existing} cannot be written to; set it to a folder of yours.")
-    return folder
-
-
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-# What libraries that report a full disk with an exception of their own say.
-FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded")
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -206,6 +193,10 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         temporary.replace(path)
+    except Exception as error:
+        if getattr(error, "filename", None) in (None, str(temporary)):
+            error.filename = str(path)  # for `one_sentence`: libraries leave it out, and nobody knows a temporary file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -245,21 +236,33 @@ def file_lock(lock: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what the machine refuses (a full disk, permissions, a file in the way, memory) into an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        place, text = getattr(error, "filename", None), str(error)
+        place = place and shown(str(place))
+        if getattr(error, "errno", None) in FULL_DISK or any(words in text for words in FULL_DISK_WORDS):
+            raise InputError(
+                f"The disk{f' of {place}' if place else ''} is full; free some space or name a folder on a larger disk "
+                "(NSYNTH_CACHE, NSYNTH_RUNS, NSYNTH_REPORT, --out, --to), then run the same command again: what is "
+                "finished is kept."
+            ) from None
+        if isinstance(error, MemoryError) or any(words in text for words in FULL_MEMORY_WORDS):
+            raise InputError(
+                "The memory is full; make NSYNTH_BATCH_SIZE or NSYNTH_SECONDS smaller, or use a larger machine."
+            ) from None
+        if isinstance(error, OSError) and place:
+            raise InputError(
+                f"{place} cannot be used ({error.strerror}); check its permissions or choose another path."
+            ) from None
+        raise
+
+
+@contextmanager
 def explain_full_disk(folder: Path, kept: str) -> Iterator[None]:
-    """Turn a full disk into one sentence.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where is written.
-    kept : str
-        What stays usable, for the sentence.
-
-    Raises
-    ------
-    InputError
-        If the disk is full; every other error passes.
-    """
+    """Turn a full disk into one sentence: until every room leaves that to `one_sentence`."""
     try:
         yield
     except Exception as error:

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from nsynth_helpers import cli
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, SPLITS
+from nsynth_helpers.models import NETWORKS
+from nsynth_helpers.training.runs import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,29 @@ def command(folder, tmp_path_factory):
 
     run.folder = elsewhere
     return run
+
+
+def test_help_comes_within_a_second_and_loads_no_torch():
+    script = """
+import sys, time
+started = time.perf_counter()
+from nsynth_helpers import cli
+sys.argv = ["nsynth_helpers", "--help"]
+try:
+    cli.main()
+finally:
+    print("loaded", sorted({"torch", "pandas", "lightning"} & set(sys.modules)), time.perf_counter() - started)
+"""
+    done = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "123"]
+    loaded, seconds = zip(*(one.stdout.splitlines()[-1].rsplit(" ", 1) for one in done), strict=True)
+    assert set(loaded) == {"loaded []"} and "Commands" in done[0].stdout
+    assert min(map(float, seconds)) < 1
+
+
+def test_the_names_of_the_commands_are_those_of_the_rooms():
+    assert [name.value for name in cli.Network] == list(NETWORKS)
+    assert [name.value for name in cli.Split] == list(SPLITS)
+    assert [name.value for name in cli.Checkpoint] == list(CHECKPOINTS)
 
 
 class SilentHandler(SimpleHTTPRequestHandler):

@@ -1,12 +1,13 @@
 """Files are written whole or not at all, also by two processes at once."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nsynth_helpers.settings import atomic_write, write_text
+from nsynth_helpers.settings import InputError, atomic_write, one_sentence, write_text
 
 OTHER = """
 import sys
@@ -38,9 +39,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
     def fail(temporary: Path) -> None:
         temporary.write_text("half of the new")
-        raise RuntimeError
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match=f"The disk of {path} is full"), one_sentence():
         atomic_write(path, fail)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

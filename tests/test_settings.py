@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
+from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings, one_sentence, shown
 
 BAD_VALUES = [
     ("NSYNTH_DATA", "no/such/folder"),
+    ("NSYNTH_DATA", "~nosuchuser/nsynth"),
+    ("NSYNTH_DATA", "x" * 190),
+    ("NSYNTH_CACHE", "~nosuchuser/cache"),
+    ("NSYNTH_RUNS", "long/" * 30 + "x" * 300),
+    ("NSYNTH_EPOCHS", "1" + "0" * 30),
+    ("NSYNTH_BATCH_SIZE", "100000000000"),
+    ("NSYNTH_LEARNING_RATE", "1e300"),
+    ("NSYNTH_LEARNING_RATE", "1e-300"),
+    ("NSYNTH_DEVICES", "1000000"),
     ("NSYNTH_SECONDS", "one"),
     ("NSYNTH_SECONDS", "0"),
     ("NSYNTH_SECONDS", "0.001"),
@@ -28,6 +37,7 @@ BAD_VALUES = [
     ("NSYNTH_DEVICES", "0"),
     ("NSYNTH_NODES", "none"),
     ("NSYNTH_RETRAIN", "maybe"),
+    ("NSYNTH_SKIP_BAD", "maybe"),
     ("NSYNTH_CACHE", "README.md/cache"),
     ("NSYNTH_RUNS", "README.md"),
     ("NSYNTH_FIGURES", "README.md"),
@@ -41,7 +51,7 @@ def test_bad_value_ends_in_one_sentence(variable, value):
     with pytest.raises(InputError) as caught:
         Settings.from_environment({variable: value})
     sentence = str(caught.value)
-    assert sentence.startswith(f"{variable} is '{value}'")
+    assert sentence.startswith(f"{variable} is '{shown(value)}'")
     assert "set it to" in sentence and sentence.endswith(".") and "\n" not in sentence
 
 
@@ -54,6 +64,13 @@ def test_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"NSYNTH_CACHE .* cannot be written to"):
         Settings.from_environment({"NSYNTH_CACHE": str(tmp_path / "cache")})
     assert Settings.from_environment({"NSYNTH_RESULTS": str(tmp_path)}).results == tmp_path
+
+
+def test_a_cache_that_is_there_may_be_on_a_disk_that_takes_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert Settings.from_environment({"NSYNTH_CACHE": str(tmp_path)}).cache == tmp_path
+    with pytest.raises(InputError, match=r"NSYNTH_RUNS .* cannot be written to"):
+        Settings.from_environment({"NSYNTH_RUNS": str(tmp_path)})
 
 
 def test_nothing_set_gives_the_2018_configuration():
@@ -77,3 +94,42 @@ def test_relative_paths_start_at_the_project_wherever_a_kernel_runs(tmp_path, mo
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("YES", True), ("0", False), ("false", False)])
 def test_truth(text, value):
     assert Settings.from_environment({"NSYNTH_RETRAIN": text}).retrain is value
+
+
+def test_a_text_from_outside_is_cut_and_steers_no_terminal():
+    assert shown("a\x1b[2Jb\nc\u202ed") == "a\ufffd[2Jb\ufffdc\ufffdd"
+    assert shown("x" * 10_000_000 + "the end") == f"{'x' * 100} ... {'x' * 93}the end"
+    sentence = str(InputError("\x1b[31m" + "y" * 10_000_000 + "; do this."))
+    assert "\x1b" not in sentence and len(sentence) < 2_000 and sentence.endswith("; do this.")
+
+
+def test_the_data_has_a_name_that_no_page_runs(tmp_path):
+    folder = tmp_path / ("<img src=x onerror=alert(1)>" + "x" * 200)
+    folder.mkdir()
+    name = Settings.from_environment({"NSYNTH_DATA": str(folder)}).data_name
+    assert name.startswith("_img src_x onerror_alert_1__xxx") and len(name) <= 60
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "/a/b cannot be used (Permission denied); check"),
+        (IsADirectoryError(21, "Is a directory", "/a\x1b"), "/a\ufffd cannot be used (Is a directory); check"),
+        (OSError(28, "No space left on device", "/a/b"), "The disk of /a/b is full; free some space"),
+        (RuntimeError("writing: No space left on device (os error 28)"), "The disk is full; free some space"),
+        (OSError(122, "Disk quota exceeded"), "The disk is full; free some space"),
+        (MemoryError(), "The memory is full; make NSYNTH_BATCH_SIZE"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "The memory is full; make NSYNTH_BATCH_SIZE"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_sentence(error, told):
+    with pytest.raises(InputError) as caught, one_sentence():
+        raise error
+    assert str(caught.value).startswith(told) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError("without a file"), InputError("told already.")])
+def test_other_errors_pass(error):
+    with pytest.raises(type(error)) as caught, one_sentence():
+        raise error
+    assert caught.value is error

@@ -19,13 +19,12 @@ from nsynth_helpers.data.metadata import (
     PIANO_PITCHES,
     SOURCES,
     instrument_overlap,
+    is_known_noise,
 )
 from nsynth_helpers.settings import progress_is_off
 
 SILENT_DBFS = -60.0
 CLIPPED_RUN = 3
-# Reported in magenta issue 2092: all of these are one waveform, a noise.
-NOISE_INSTRUMENT, NOISE_PITCHES = "brass_acoustic_046", (84, 108)
 CHUNK_BYTES = 1 << 23
 EXAMPLES_SHOWN = 3
 
@@ -36,9 +35,8 @@ class DataReport:
 
     Attributes
     ----------
-    counts : pandas.DataFrame
-        One row a split and family: ``notes`` here and ``official`` ones (``<NA>`` where no official count of the
-        family is known: the valid split).
+    families : pandas.DataFrame
+        Notes by family (index, the last row is their sum ``all``) and split (columns).
     sources : pandas.DataFrame
         Notes by split and family (index) and source (columns).
     overlap : pandas.DataFrame
@@ -47,160 +45,128 @@ class DataReport:
         One row for each missing, surplus or unusable file that ``--skip-bad`` left out: ``split``, ``reason``.
     levels : pandas.DataFrame
         One row a note, split after split: ``split``, ``note_str``, ``family``, ``instrument``, ``pitch``, ``peak`` and
-        ``rms`` (of full scale, 0 to 1), ``silent``, ``clipped``, and ``fingerprint``, a hash of the waveform.
+        ``rms`` (of full scale, 0 to 1), the flags ``silent``, ``clipped``, ``outside_piano`` and ``known_noise``, and
+        ``fingerprint``, a hash of the waveform.
     duplicates : pandas.DataFrame
-        The notes that share their waveform with another: ``group``, ``split``, ``note_str``, ``family``,
-        ``instrument``.
-    outside_piano : pandas.DataFrame
-        The notes whose pitch no piano has (MIDI below 21 or above 108): ``split``, ``note_str``, ``pitch``.
-
-    Notes
-    -----
-    Used in: 01_data_exploration, 04_result_analysis.
+        The rows of `levels` that share their waveform with another, with ``group``, in the order of the groups.
     """
 
-    counts: pd.DataFrame
+    families: pd.DataFrame
     sources: pd.DataFrame
     overlap: pd.DataFrame
     left_out: pd.DataFrame
     levels: pd.DataFrame
     duplicates: pd.DataFrame
-    outside_piano: pd.DataFrame
 
-    def summary(self) -> pd.DataFrame:
-        """One row a fact: ``fact``, ``split`` (or several), ``notes`` (how many notes or files), ``detail``."""
-        rows = [*self._size_rows(), *self._instrument_rows(), *self._note_rows(), *self._duplicate_rows()]
-        return pd.DataFrame(rows, columns=["fact", "split", "notes", "detail"])
+    def findings(self) -> pd.DataFrame:
+        """What deserves a look, one row each: ``finding``, ``split`` (or several), ``notes``, ``detail``."""
+        rows = [*self._split_rows(), *self._duplicate_rows()]
+        table = pd.DataFrame(rows, columns=["finding", "split", "notes", "detail"])
+        return table[table["notes"] > 0].reset_index(drop=True)
 
     def lines(self) -> list[str]:
-        """The summary as lines for a terminal, one a fact."""
+        """For a terminal: the table of families by split, then the findings."""
+        table = self.families.rename_axis(None).to_string(
+            formatters=[f"{{:>{len(split)},}}".format for split in self.families]
+        )
+        findings = self.findings().itertuples()
         return [
-            f"{row.split:<15} {row.fact:<27} {row.notes:>7,}  {row.detail}".rstrip()
-            for row in self.summary().itertuples()
+            *table.splitlines(),
+            "",
+            *(f"{row.split:<15} {row.finding:<24} {row.notes:>7,}  {row.detail}".rstrip() for row in findings),
         ]
 
-    def _splits(self) -> list[str]:
-        return list(self.overlap)
-
-    def _size_rows(self) -> Iterator[tuple]:
-        for split in self._splits():
-            counts = self.counts[self.counts["split"] == split]
-            notes = counts["notes"].sum()
-            yield "notes", split, notes, _against_official(split, notes, counts)
-            sources = self.sources.loc[split]
-            yield "families", split, (sources.sum(axis=1) > 0).sum(), _single_sources(sources)
-            for source, number in sources.sum().items():
-                yield f"{source} notes", split, number, ""
-
-    def _instrument_rows(self) -> Iterator[tuple]:
-        splits = self._splits()
-        for split in splits:
-            shared = (f"{self.overlap.loc[split, other]:,} also in {other}" for other in splits if other != split)
-            yield "instruments", split, self.overlap.loc[split, split], ", ".join(shared)
-
-    def _note_rows(self) -> Iterator[tuple]:
-        piano = "a piano has {} to {}".format(*PIANO_PITCHES)
-        for split in self._splits():
+    def _split_rows(self) -> Iterator[tuple]:
+        for split in self.families:
             levels = self.levels[self.levels["split"] == split]
             left_out = self.left_out.loc[self.left_out["split"] == split, "reason"]
-            outside = self.outside_piano[self.outside_piano["split"] == split]
-            pitches = f"pitches {levels['pitch'].min()} to {levels['pitch'].max()}; {piano}"
+            yield "notes", split, len(levels), self._against_official(split)
+            shared = (
+                f"{self.overlap.loc[split, other]:,} also in {other}" for other in self.families if other != split
+            )
+            yield "instruments", split, self.overlap.loc[split, split], ", ".join(shared)
             yield "files left out", split, len(left_out), " ".join(left_out.head(EXAMPLES_SHOWN))
-            yield "silent waveforms", split, levels["silent"].sum(), _examples(levels[levels["silent"]])
-            yield "clipped waveforms", split, levels["clipped"].sum(), _examples(levels[levels["clipped"]])
-            yield "pitches outside the piano", split, len(outside), pitches
+            for flag, finding in FLAGS.items():
+                notes = levels.loc[levels[flag], "note_str"]
+                yield finding, split, len(notes), _first(notes.tolist())
 
     def _duplicate_rows(self) -> Iterator[tuple]:
-        """One row for each set of instruments, in each set of splits, that share waveforms."""
-        if self.duplicates.empty:
-            yield "notes that share a waveform", ", ".join(self._splits()), 0, ""
-            return
-        who = self.duplicates["instrument"] + " (" + self.duplicates["split"] + ")"
-        groups = who.groupby(self.duplicates["group"]).transform(lambda column: " and ".join(column.unique()))
-        for _, part in self.duplicates.groupby(groups, sort=False):
-            numbers = part.groupby(who[part.index], sort=False).size()
-            shares = _first([f"{number} of {one}" for one, number in numbers.items()])
-            waveforms = part["group"].nunique()
-            detail = f"{waveforms} waveform{'s' * (waveforms > 1)}: {shares}"
-            yield "notes that share a waveform", " and ".join(part["split"].unique()), len(part), detail
+        """One row for each set of splits that share waveforms."""
+        splits = self.duplicates.groupby("group")["split"].transform(lambda column: " and ".join(column.unique()))
+        for names, part in self.duplicates.groupby(splits, sort=False):
+            instruments = [f"{number} of {name}" for name, number in part["instrument"].value_counts().items()]
+            detail = f"{part['group'].nunique()} waveforms: {_first(instruments)}"
+            yield "share a waveform", names, len(part), detail
+
+    def _against_official(self, split: str) -> str:
+        found, official = self.families[split], OFFICIAL_NOTES[split]
+        if found["all"] != official:
+            return f"official NSynth has {official:,}"
+        expected = OFFICIAL_FAMILY_NOTES.get(split, found)  # none is known of the valid split
+        differing = [
+            f"{family} {found[family]:,} (official {notes:,})"
+            for family, notes in zip(OFFICIAL_FAMILIES, expected, strict=False)
+            if found[family] != notes
+        ]
+        return f"as many as official NSynth{', but ' * bool(differing)}{', '.join(differing)}"
+
+
+# The flags of a note and what they say of it.
+FLAGS = {
+    "silent": "silent",
+    "clipped": "clipped",
+    "outside_piano": "outside a piano's range",
+    "known_noise": "known to be noise",
+}
 
 
 def check_data(splits: dict[str, NSynthSplit]) -> DataReport:
     """Look through the decoded splits for what would mislead a training or its evaluation.
 
-    Parameters
-    ----------
-    splits : dict of str to NSynthSplit
-        What `waveforms.load_splits` returns. Bad files have been refused by then; those that ``--skip-bad`` left out
-        are listed.
-
-    Returns
-    -------
-    DataReport
-
-    Notes
-    -----
-    Used in: 01_data_exploration, 04_result_analysis.
-
     Only the cached seconds are looked at. A waveform is silent if its peak stays below -60 dBFS (a thousandth of full
-    scale, 32767); it is clipped if at least 3 consecutive samples are at full scale, as a clipping converter leaves
-    them, while a normalised waveform touches full scale in single samples. Duplicates are found by a 64-bit BLAKE2b
-    hash of the samples: among 300,000 different waveforms two would agree by chance once in 400 million datasets.
+    scale); it is clipped if at least 3 consecutive samples are at full scale, as a clipping converter leaves them,
+    while a normalised waveform touches full scale in single samples. Duplicates are found by a 64-bit BLAKE2b hash of
+    the samples: among 300,000 different waveforms two would agree by chance once in 400 million datasets.
+
+    Examples
+    --------
+    >>> import nsynth_helpers as ns
+    >>> report = check_data(ns.load_splits(ns.Settings(), ["test"]))
+    >>> int(report.families.loc["bass", "test"])
+    40
     """
     tables = {split: cached.notes for split, cached in splits.items()}
+    families = pd.DataFrame({split: table["family"].value_counts() for split, table in tables.items()})
+    families = families.reindex(OFFICIAL_FAMILIES).fillna(0).astype(int)
+    families.loc["all"] = families.sum()
+    left_out = [(split, reason) for split, cached in splits.items() for reason in cached.skipped]
     levels = pd.concat([_levels(cached) for cached in splits.values()], ignore_index=True)
-    low, high = PIANO_PITCHES
+    duplicates = levels[levels.duplicated("fingerprint", keep=False)]
+    duplicates = duplicates.assign(group=duplicates.groupby("fingerprint", sort=False).ngroup())
     return DataReport(
-        counts=pd.concat([_counts(split, table) for split, table in tables.items()], ignore_index=True),
-        sources=pd.concat({split: _sources(table) for split, table in tables.items()}, names=["split"]),
-        overlap=instrument_overlap(tables),
-        left_out=pd.DataFrame(
-            [(split, reason) for split, cached in splits.items() for reason in cached.skipped],
-            columns=["split", "reason"],
-        ),
-        levels=levels,
-        duplicates=_duplicates(levels),
-        outside_piano=levels.loc[~levels["pitch"].between(low, high), ["split", "note_str", "pitch"]],
+        families,
+        pd.concat({split: _sources(table) for split, table in tables.items()}, names=["split"]),
+        instrument_overlap(tables),
+        pd.DataFrame(left_out, columns=["split", "reason"]),
+        levels,
+        duplicates.sort_values("group", kind="stable"),
     )
 
 
 def doubtful_notes(report: DataReport, split: str) -> pd.DataFrame:
-    """The notes of a split that an accuracy had better do without.
+    """The notes of a split that an accuracy had better do without: ``note_str`` and ``reason``, one row a note.
 
-    Parameters
-    ----------
-    report : DataReport
-        What `check_data` found.
-    split : str
-        Usually ``test``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``note_str`` and ``reason``, one row a note: the noise of ``brass_acoustic_046`` (pitches 84 to 108, magenta
-        issue 2092), silent waveforms, and waveforms met before: in a split that the report names earlier (a network
-        may know them by heart), or in the same split (they would count twice; the first is kept).
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    They are the known noise, silent waveforms, and waveforms met before: in a split that the report names earlier (a
+    network may know them by heart), or in the same split (they would count twice; the first is kept).
     """
     levels = report.levels
     first = levels.groupby("fingerprint", sort=False)[["split", "note_str"]].transform("first")
     reason = pd.Series("", index=levels.index)
     reason[levels.duplicated("fingerprint")] = "same waveform as " + first["note_str"] + " of " + first["split"]
     reason[levels["silent"]] = "silent"
-    reason[(levels["instrument"] == NOISE_INSTRUMENT) & levels["pitch"].between(*NOISE_PITCHES)] = "noise"
+    reason[levels["known_noise"]] = "noise"
     chosen = (levels["split"] == split) & (reason != "")
     return pd.DataFrame({"note_str": levels["note_str"], "reason": reason})[chosen].reset_index(drop=True)
-
-
-def _counts(split: str, table: pd.DataFrame) -> pd.DataFrame:
-    notes = table["family"].value_counts().reindex(OFFICIAL_FAMILIES, fill_value=0)
-    official = pd.array(OFFICIAL_FAMILY_NOTES.get(split, [pd.NA] * len(OFFICIAL_FAMILIES)), dtype="Int64")
-    return pd.DataFrame(
-        {"split": split, "family": OFFICIAL_FAMILIES, "notes": notes.to_numpy(), "official": official},
-    )
 
 
 def _sources(table: pd.DataFrame) -> pd.DataFrame:
@@ -210,76 +176,42 @@ def _sources(table: pd.DataFrame) -> pd.DataFrame:
 
 def _levels(cached: NSynthSplit) -> pd.DataFrame:
     """Measure each waveform; a few megabytes of them are in memory at a time."""
-    measured = [_measure(chunk) for chunk in _chunks(cached)]
-    peak, rms, clipped, fingerprint = (np.concatenate(column) for column in zip(*measured, strict=True))
-    levels = cached.notes[["note_str", "family", "instrument", "pitch"]].copy()
+    count, samples = cached.waveforms.shape
+    step, measured = max(1, CHUNK_BYTES // (2 * samples)), []
+    with tqdm(total=count, unit="note", desc="checking", leave=False, disable=progress_is_off()) as progress:
+        for start in range(0, count, step):
+            chunk = np.array(cached.waveforms[start : start + step])
+            measured.append(_measure(chunk))
+            progress.update(len(chunk))
+    notes = cached.notes[["note_str", "family", "instrument", "pitch"]]
+    levels = pd.concat([notes, pd.concat(measured, ignore_index=True)], axis="columns")
     levels.insert(0, "split", cached.name)
     return levels.assign(
-        peak=peak, rms=rms, silent=peak < 10 ** (SILENT_DBFS / 20), clipped=clipped, fingerprint=fingerprint
+        silent=levels["peak"] < 10 ** (SILENT_DBFS / 20),
+        outside_piano=~levels["pitch"].between(*PIANO_PITCHES),
+        known_noise=is_known_noise(levels),
     )
 
 
-def _chunks(cached: NSynthSplit) -> Iterator[np.ndarray]:
-    notes, samples = cached.waveforms.shape
-    step = max(1, CHUNK_BYTES // (2 * samples))
-    off = progress_is_off()
-    with tqdm(total=notes, unit="note", desc=f"checking {cached.name}", leave=False, disable=off) as progress:
-        for start in range(0, notes, step):
-            chunk = np.array(cached.waveforms[start : start + step])
-            yield chunk
-            progress.update(len(chunk))
-
-
-def _measure(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _measure(chunk: np.ndarray) -> pd.DataFrame:
     """Peak, root mean square, whether clipped, and hash of each waveform of a chunk ``(notes, samples)``."""
     # Not abs(): the int16 -32768 has no positive counterpart.
     peak = np.maximum(chunk.max(axis=1).astype(np.int32), -chunk.min(axis=1).astype(np.int32))
     wide = chunk.astype(np.float32)
     rms = np.sqrt(np.einsum("ij,ij->i", wide, wide) / chunk.shape[1])
     clipped = peak >= FULL_SCALE
-    clipped[clipped] = _has_full_scale_run(chunk[clipped])
+    at_full_scale = (chunk[clipped] >= FULL_SCALE) | (chunk[clipped] <= -FULL_SCALE)
+    runs = np.lib.stride_tricks.sliding_window_view(at_full_scale, CLIPPED_RUN, axis=1)
+    clipped[clipped] = runs.all(axis=2).any(axis=1)
     hashes = b"".join(hashlib.blake2b(waveform, digest_size=8).digest() for waveform in chunk)
-    return (
-        (peak / FULL_SCALE).astype(np.float32),
-        rms / np.float32(FULL_SCALE),
-        clipped,
-        np.frombuffer(hashes, dtype=np.uint64),
+    return pd.DataFrame(
+        {
+            "peak": (peak / FULL_SCALE).astype(np.float32),
+            "rms": rms / np.float32(FULL_SCALE),
+            "clipped": clipped,
+            "fingerprint": np.frombuffer(hashes, dtype=np.uint64),
+        }
     )
-
-
-def _has_full_scale_run(waveforms: np.ndarray) -> np.ndarray:
-    at_full_scale = (waveforms >= FULL_SCALE) | (waveforms <= -FULL_SCALE)
-    windows = np.lib.stride_tricks.sliding_window_view(at_full_scale, CLIPPED_RUN, axis=1)
-    return windows.all(axis=2).any(axis=1)
-
-
-def _duplicates(levels: pd.DataFrame) -> pd.DataFrame:
-    shared = levels[levels.duplicated("fingerprint", keep=False)]
-    groups = shared.groupby("fingerprint", sort=False).ngroup()
-    table = shared[["split", "note_str", "family", "instrument"]].assign(group=groups)
-    return table.sort_values("group", kind="stable")[["group", "split", "note_str", "family", "instrument"]]
-
-
-def _against_official(split: str, notes: int, counts: pd.DataFrame) -> str:
-    official = OFFICIAL_NOTES[split]
-    if notes != official:
-        return f"official NSynth has {official:,}"
-    differing = counts[(counts["notes"] != counts["official"]).fillna(False)]
-    if differing.empty:
-        return f"complete: the official {official:,}"
-    found = ", ".join(f"{row.family} {row.notes:,} (official {row.official:,})" for row in differing.itertuples())
-    return f"the official {official:,}, but other families: {found}"
-
-
-def _single_sources(sources: pd.DataFrame) -> str:
-    """Name the families that come from one source alone."""
-    single = sources[(sources > 0).sum(axis=1) == 1]
-    named = {source: [family for family in single.index if single.loc[family, source]] for source in SOURCES}
-    return "; ".join(f"only {source}: {', '.join(families)}" for source, families in named.items() if families)
-
-
-def _examples(notes: pd.DataFrame) -> str:
-    return _first(notes["note_str"].tolist())
 
 
 def _first(items: list[str]) -> str:

@@ -1,257 +1,426 @@
-"""Fetch the official archives: resume what is there, retry what breaks, and keep only what its content proves right."""
+"""Fetch files: resume what is there, retry what breaks, never mix two versions, keep what its content proves right."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import requests
+import urllib3
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 from tqdm.auto import tqdm
 
-from nsynth_helpers.data.archives import (
-    ARCHIVE_NAMES,
-    AUDIO_SUFFIXES,
-    EXAMPLES,
-    MAX_EXAMPLES_BYTES,
-    content_digest,
-    open_members,
-)
+from nsynth_helpers.data.archives import ARCHIVE_NAMES, AUDIO_SUFFIXES, EXAMPLES, MAX_EXAMPLES_BYTES, open_members
 from nsynth_helpers.data.metadata import OFFICIAL_NOTES
-from nsynth_helpers.data.transfer import RETRY_POLICY, RetryPolicy, Transfer, require_space
-from nsynth_helpers.settings import InputError, explain_full_disk, file_lock, write_json
+from nsynth_helpers.settings import InputError, file_lock, shown, write_json
 
-OFFICIAL_URL = "http://download.magenta.tensorflow.org/datasets/nsynth/"
-OFFICIAL_TEST_EXAMPLES = "74df2dd960c156cd5e8757d8afb1fe30e6a233aa99043a29037e7b54cde6908f"
+# The documented address comes second: it has no encryption. The first is the host of the bucket behind it.
+OFFICIAL_URLS = (
+    "https://storage.googleapis.com/magentadata/datasets/nsynth/",
+    "http://download.magenta.tensorflow.org/datasets/nsynth/",
+)
 # A note of 4 s is 128,044 bytes; the rest is room for padding.
 NOTE_BYTES_LIMIT = 200_000
+DISK_CHUNK = 1 << 20
+# Small, because what a broken connection had gathered of one piece is lost.
+NETWORK_CHUNK = 1 << 16
+PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+# Answers to deal with rather than to refuse: a range past the end, and servers that do not know HEAD.
+TELLING_STATUSES = (405, 416, 501)
+CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<size>\d+|\*)")
+SUFFIXES = (".part", ".part.json", ".rejected", ".verified.json", ".lock")
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What a downloaded archive must prove to be.
-
-    Attributes
-    ----------
-    split : str
-        ``train``, ``valid`` or ``test``.
-    notes : int
-        Number of audio files in ``nsynth-<split>/audio``.
-    unpacked_limit : int
-        Most bytes that the files may have together; what goes beyond is refused as a gzip bomb.
-    examples_sha256 : str, optional
-        SHA-256 of ``examples.json``, in hex, where it is known.
-    """
+    """What a downloaded archive must prove to be; what is None is not compared."""
 
     split: str
     notes: int
-    unpacked_limit: int
     examples_sha256: str | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
 
     @property
     def name(self) -> str:
         """The file's name, on the server and on disk."""
         return ARCHIVE_NAMES[0].format(self.split)
 
+    @property
+    def unpacked_limit(self) -> int:
+        """Most bytes that its files may have together; what goes beyond is refused as a gzip bomb."""
+        return self.notes * NOTE_BYTES_LIMIT + MAX_EXAMPLES_BYTES
 
-def _official(split: str, examples_sha256: str | None = None) -> Archive:
-    notes = OFFICIAL_NOTES[split]
-    return Archive(split, notes, notes * NOTE_BYTES_LIMIT + MAX_EXAMPLES_BYTES, examples_sha256)
 
-
-OFFICIAL_ARCHIVES = {
-    "train": _official("train"),
-    "valid": _official("valid"),
-    "test": _official("test", OFFICIAL_TEST_EXAMPLES),
+# NSynth's publisher gives no checksums. Those of the archives stand, the same, in several independent public projects
+# that download NSynth; that of the test split's examples.json is of a complete copy of the 4,096 notes.
+PINS = {
+    "train": {
+        "md5": "fde6665a93865503ba598b9fac388660",
+        "sha256": "15c5100fc40c3a262f9b42707c15ffed30b8fec58c0d9b88d4136f6cb1fddefe",
+        "bytes": 23_815_298_079,
+    },
+    "valid": {"md5": "87e94a00a19b6dbc99cf6d4c0c0cae87"},
+    "test": {
+        "md5": "5e6f8719bf7e16ad0a00d518b78af77d",
+        "examples_sha256": "74df2dd960c156cd5e8757d8afb1fe30e6a233aa99043a29037e7b54cde6908f",
+    },
 }
+OFFICIAL_ARCHIVES = {split: Archive(split, OFFICIAL_NOTES[split], **pins) for split, pins in PINS.items()}
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long to try, in seconds: the wait doubles between the two, after each of `attempts` that bring nothing.
+
+    A connection that brings fewer bytes a second than `least_rate` counts as one that brings nothing.
+    """
+
+    attempts: int = 8
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    least_rate: float = 1_000.0
+
+
+RETRY_POLICY = RetryPolicy()
 
 
 def download(
     splits: Iterable[str],
     to: Path,
-    base_url: str = OFFICIAL_URL,
+    base_urls: Sequence[str] = OFFICIAL_URLS,
     archives: Mapping[str, Archive] = OFFICIAL_ARCHIVES,
-    patience: RetryPolicy = RETRY_POLICY,
+    policy: RetryPolicy = RETRY_POLICY,
 ) -> list[Path]:
-    """Download the archives of the splits, go on where an earlier run stopped, and verify what arrived.
+    """Download the archives of the splits, go on where an earlier run stopped, and return them verified.
+
+    A finished file is never overwritten. Beside ``<name>`` lies ``<name>.verified.json``: a later call compares size
+    and time with it alone.
 
     Parameters
     ----------
-    splits : iterable of str
-        ``train``, ``valid``, ``test``, in the order to fetch them.
-    to : pathlib.Path
-        The folder for the archives; made if it is missing.
-    base_url : str
-        Where the archives lie, without their names.
-    archives : mapping of str to Archive
-        What the archive of each split must contain.
-    patience : RetryPolicy
-        Attempts, waits and timeouts.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The verified archives, in the order of ``splits``.
+    base_urls : sequence of str
+        Where the archives lie, without their names; the first that answers is used.
 
     Raises
     ------
     InputError
-        If a split is unknown, the server has no such file or keeps failing, the disk is full, or an archive's content
-        is not what it should be. What was fetched so far stays in ``<name>.part`` and the next call goes on from
-        there; only content that is proven wrong is moved aside, to ``<name>.rejected``.
-
-    Notes
-    -----
-    Beside ``<name>`` lies ``<name>.verified.json``: size, time and SHA-256 of what was verified. A later call compares
-    size and time alone, and a finished file is never overwritten. Processes that want the same file take turns.
-
-    Used in: the command line, ``python -m nsynth_helpers download``.
+        If a split is unknown, no server has the file or all keep failing, too little disk is free, or an archive's
+        content is not what it should be. What was fetched so far stays in ``<name>.part`` and the next call goes on
+        from there; only content that is proven wrong is moved aside, to ``<name>.rejected``.
     """
     splits = list(splits)
     if unknown := [split for split in splits if split not in archives]:
         raise InputError(f"There is no split '{unknown[0]}' to download; use one of {', '.join(archives)}.")
-    with _one_sentence_for_disk_errors(to), requests.Session() as session:
-        to.mkdir(parents=True, exist_ok=True)
-        downloads = [_Download(archives[split], to, base_url, session, patience) for split in splits]
-        require_space(to, sum(download.bytes_to_come() for download in downloads))
-        return [download.finish() for download in downloads]
+    to.mkdir(parents=True, exist_ok=True)
+    with requests.Session() as session:
+        downloads = []
+        for archive in (archives[split] for split in splits):
+            urls = [f"{base_url.rstrip('/')}/{archive.name}" for base_url in base_urls]
+            prove = lambda path, archive=archive: verify_archive(path, archive)  # noqa: E731
+            downloads.append(Download(urls, to / archive.name, archive.unpacked_limit, prove, session, policy))
+        _require_space(to, sum(one.bytes_to_come() for one in downloads))
+        try:
+            return [one.finish() for one in downloads]
+        except OSError as error:
+            error.filename = error.filename or str(to)  # a full disk names no file
+            raise
 
 
 def verify_archive(path: Path, archive: Archive) -> dict:
-    """Prove an archive by its content, in one stream that holds one of its files at a time.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The archive; it is not trusted and nothing of it is written to disk.
-    archive : Archive
-        What it must contain.
+    """Prove an archive by its digests, and by its content in one stream that writes nothing to disk.
 
     Returns
     -------
     dict
-        ``bytes``, ``mtime_ns``, ``sha256`` (of the archive), ``notes``, ``examples_sha256``.
+        ``bytes``, ``md5`` and ``sha256`` of the archive, ``notes``, ``examples_sha256``.
 
     Raises
     ------
     InputError
-        If gzip or tar is damaged, a member is unsafe, the files are too large together, or the number of notes or
-        ``examples.json`` is not the expected one.
+        If one of them is not the expected one, gzip or tar is damaged, a member is unsafe, or they are too large.
     """
-    folder = PurePosixPath(f"nsynth-{archive.split}")
-    notes = unpacked = 0
-    examples_sha256 = None
-    with tqdm(total=archive.notes, desc=f"verify {archive.name}", unit=" notes") as bar:
+    found = _digests(path)
+    _require(path, archive, found)
+    folder, unpacked = PurePosixPath(f"nsynth-{archive.split}"), 0
+    found |= {"notes": 0, "examples_sha256": "missing"}
+    with tqdm(total=archive.notes, desc=f"verify {archive.name}", unit=" notes", leave=False) as bar:
         for name, content in open_members(path):
             unpacked += len(content)
             if unpacked > archive.unpacked_limit:
                 raise InputError(f"{path} unpacks to more than {archive.unpacked_limit:,} bytes; fetch it again.")
             member = PurePosixPath(name)
             if member == folder / EXAMPLES:
-                examples_sha256 = hashlib.sha256(content).hexdigest()
+                found["examples_sha256"] = hashlib.sha256(content).hexdigest()
             elif member.parent == folder / "audio" and member.suffix in AUDIO_SUFFIXES:
-                notes += 1
+                found["notes"] += 1
                 bar.update()
-    _require_content(path, archive, notes, examples_sha256)
-    return {**_stamp(path), "sha256": content_digest(path), "notes": notes, "examples_sha256": examples_sha256}
+    _require(path, archive, found)
+    return found
 
 
-def _require_content(path: Path, archive: Archive, notes: int, examples_sha256: str | None) -> None:
-    if notes != archive.notes:
-        raise InputError(f"{path} holds {notes:,} notes of {archive.split}, not {archive.notes:,}; fetch it again.")
-    if examples_sha256 is None:
-        raise InputError(f"{path} holds no nsynth-{archive.split}/{EXAMPLES}; fetch it again.")
-    if archive.examples_sha256 not in (None, examples_sha256):
-        raise InputError(
-            f"{path} holds an {EXAMPLES} with SHA-256 {examples_sha256}, not {archive.examples_sha256}; fetch it again."
-        )
+def _digests(path: Path) -> dict:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(DISK_CHUNK):
+            md5.update(piece)
+            sha256.update(piece)
+        return {"bytes": file.tell(), "md5": md5.hexdigest(), "sha256": sha256.hexdigest()}
 
 
-class _Download(Transfer):
-    """One archive on its way to disk: its transfer, the proof of its content, then its name."""
+def _require(path: Path, archive: Archive, found: dict) -> None:
+    for field in fields(archive)[1:]:
+        value, expected = found.get(field.name), getattr(archive, field.name)
+        if value == "missing" or (None not in (value, expected) and value != expected):
+            raise InputError(f"{path} is not the archive of {archive.split}: {field.name} is {value}, not {expected}.")
 
-    def __init__(self, archive: Archive, to: Path, base_url: str, session: requests.Session, patience: RetryPolicy):
-        self.archive = archive
-        self.path = to / archive.name
-        self.rejected, self.verified, self.lock = (
-            to / f"{archive.name}{suffix}" for suffix in (".rejected", ".verified.json", ".lock")
-        )
-        url = f"{base_url.rstrip('/')}/{archive.name}"
-        super().__init__(url, self.path, archive.unpacked_limit, session, patience)
+
+class Interrupted(Exception):
+    """A request failed in a way that may pass."""
+
+
+class Version(BaseModel):
+    """What a server says of a file: its size in bytes, and a mark that changes when the file does."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+    size: NonNegativeInt | None = None
+    mark: str | None = None
+
+    @classmethod
+    def of(cls, response: requests.Response) -> Version:
+        """The version that a response states."""
+        text = response.headers.get("Content-Length") if response.status_code == 200 else _range(response).get("size")
+        mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        return cls(size=int(text) if text and text.isdecimal() else None, mark=mark)
+
+    @property
+    def condition(self) -> dict[str, str]:
+        """The header that makes a server send the whole file if it is no longer this one."""
+        # HTTP allows no weak ETag here (RFC 9110, 13.1.5), and a damaged record may hold anything.
+        usable = self.mark and not self.mark.startswith("W/") and self.mark.isascii() and self.mark.isprintable()
+        return {"If-Range": self.mark} if usable else {}
+
+    def agrees_with(self, other: Version) -> bool:
+        """Whether nothing that both state differs."""
+        pairs = ((self.size, other.size), (self.mark, other.mark))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _range(response: requests.Response) -> dict[str, str]:
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return match.groupdict() if match else {}
+
+
+class Download:
+    """One file on its way to disk: ``<path>.part`` until its content is proven right, then ``<path>``.
+
+    Parameters
+    ----------
+    urls : list of str
+        Where the file lies; the first that answers is used.
+    limit : int
+        Most bytes to take from a server that does not say how many there are.
+    prove : callable
+        Takes a path; raises `InputError` if the content is not right, else returns facts to record.
+    """
+
+    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, session, policy=RETRY_POLICY):
+        self.urls, self.url, self.path, self.limit, self.prove = urls, urls[0], path, limit, prove
+        self.session, self.policy = session, policy
+        own = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+        self.part, self.part_version, self.rejected, self.verified, self.lock = own
+        if links := [file for file in (path, *own) if file.is_symlink() and (file != path or not path.exists())]:
+            raise InputError(f"{links[0]} is a link, and a download follows none out of its folder; remove it.")
+        self.most_received = self.received
+
+    @property
+    def version(self) -> Version | None:
+        """The version of the part; None where nothing usable tells, and the part cannot be continued."""
+        try:
+            return Version.model_validate_json(self.part_version.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @property
+    def received(self) -> int:
+        """Bytes of the part that can be continued."""
+        return _file_size(self.part) if self.version else 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether as much has arrived as the server spoke of."""
+        return self.version is not None and self.version.size == self.received
 
     def bytes_to_come(self) -> int:
-        """Bytes that the disk must still take, as far as the server tells."""
+        """Bytes that the disk must still take, as far as a server tells; settles on the first that has the file."""
         if self.path.exists() or self.is_whole:
             return 0
-        size = self.persist(self.ask_size)
-        return max(0, size - self.received) if size else 0
+        return max(0, (self._persist(self._ask_size) or 0) - self.received)
 
     def finish(self) -> Path:
         """Fetch and verify, unless that is done; wait first if another process is at it."""
-        with file_lock(self.lock, f"downloads {self.archive.name}"):
-            if self.path.exists():
-                self._verify_finished()
-            else:
-                self.fetch()
-                self._verify_part()
+        with file_lock(self.lock, f"downloads {self.path.name}"):
+            is_finished = self.path.exists()
+            if is_finished and self._is_recorded():
+                return self.path
+            if not is_finished:
+                self._persist(self._fetch)
+            try:
+                facts = self.prove(self.path if is_finished else self.part)
+            except InputError as error:
+                remedy = "move it away first, a finished file is not overwritten"
+                if not is_finished:
+                    os.replace(self.part, self.rejected)
+                    self.part_version.unlink()
+                    remedy = f"it was moved to {self.rejected.name}, the next run starts afresh"
+                raise InputError(f"{str(error).rstrip('.')}; {remedy}.") from None
+            if not is_finished:
+                with self.part.open("rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(self.part, self.path)
+            verified = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(self.verified, facts | _stamp(self.path) | {"verified": verified})
+            self.part_version.unlink(missing_ok=True)
         return self.path
 
-    def _verify_finished(self) -> None:
-        if _recorded_stamp(self.verified) == _stamp(self.path):
-            return
+    def _is_recorded(self) -> bool:
         try:
-            self._record(verify_archive(self.path, self.archive))
-        except InputError as error:
-            reason = str(error).rstrip(".")
-            raise InputError(f"{reason}; move it away first, a finished file is not overwritten.") from None
+            return _stamp(self.path).items() <= json.loads(self.verified.read_bytes()).items()
+        except (FileNotFoundError, ValueError, AttributeError):
+            return False
 
-    def _verify_part(self) -> None:
+    def _persist(self, request: Callable):
+        """Repeat a request until it works; give up after too many attempts in a row that brought nothing."""
+        policy = self.policy
+        retrying = Retrying(
+            stop=stop_after_attempt(policy.attempts),
+            wait=wait_exponential(policy.first_wait, policy.longest_wait) + wait_random(0, policy.first_wait),
+            retry=retry_if_exception_type(Interrupted),
+            reraise=True,
+        )
         try:
-            facts = verify_archive(self.part, self.archive)
-        except InputError as error:
-            os.replace(self.part, self.rejected)
-            self.part_version.unlink(missing_ok=True)
-            reason = str(error).rstrip(".")
-            raise InputError(f"{reason}; it was moved to {self.rejected.name}, the next run starts afresh.") from None
-        _flush_to_disk(self.part)
-        os.replace(self.part, self.path)
-        self._record(facts)
-        self.part_version.unlink(missing_ok=True)
+            return retrying(request)
+        except Interrupted as error:
+            raise InputError(
+                f"{' and '.join(self.urls)} could not be downloaded in {policy.attempts} attempts ({error}); what has "
+                "arrived is kept, so check the network and run the same command again."
+            ) from None
 
-    def _record(self, facts: dict) -> None:
-        write_json(self.verified, {**facts, "verified": datetime.now(UTC).isoformat(timespec="seconds")})
+    @contextmanager
+    def _exchange(self, method: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        """Send a request, and sort what goes wrong into what may pass and what is final."""
+        # The file itself is wanted, not a compressed transfer of it: byte ranges count its bytes.
+        headers = {"Accept-Encoding": "identity"} | headers
+        timeout = (self.policy.connect_timeout, self.policy.read_timeout)
+        try:
+            with self.session.request(method, self.url, headers=headers, stream=True, timeout=timeout) as response:
+                answer = f"is answered with {response.status_code} {shown(response.reason or '', 80)}"
+                if response.status_code in PASSING_STATUSES:
+                    raise Interrupted(f"it {answer}")
+                if response.status_code >= 400 and response.status_code not in TELLING_STATUSES:
+                    raise InputError(f"{self.url} {answer}; check the base URL.")
+                yield response
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            raise Interrupted(f"the connection broke: {type(error).__name__}") from error
+        except requests.RequestException as error:
+            raise InputError(f"{self.url} cannot be fetched ({shown(error, 200)}); check the base URL.") from None
+
+    def _ask_size(self) -> int | None:
+        for url in self.urls:
+            self.url = url
+            try:
+                with self._exchange("HEAD", {}) as response:
+                    return Version.of(response).size if response.status_code == 200 else None
+            except (Interrupted, InputError) as error:
+                refusal = error
+        raise refusal
+
+    def _fetch(self) -> None:
+        """Fetch all that is missing; only a connection that brought next to nothing counts as a failure."""
+        while not self.is_whole:
+            started = time.monotonic()
+            try:
+                self._fetch_missing()
+            except Interrupted:
+                least = self.policy.least_rate * max(1.0, time.monotonic() - started)
+                gained, self.most_received = self.received - self.most_received, max(self.received, self.most_received)
+                if gained < least:
+                    raise
+                time.sleep(self.policy.first_wait)
+
+    def _fetch_missing(self) -> None:
+        received, version = self.received, self.version
+        headers = {"Range": f"bytes={received}-", **version.condition} if received else {}
+        with self._exchange("GET", headers) as response:
+            offered = Version.of(response)
+            if response.status_code == 200:
+                _require_space(self.part.parent, (offered.size or 0) - _file_size(self.part))
+                # Emptied before the new version is noted: a kill between the two must not pair old bytes with it.
+                self.part.write_bytes(b"")
+                write_json(self.part_version, offered.model_dump())
+            elif received and response.status_code in (206, 416):
+                start = _range(response).get("start")
+                goes_on = int(start) == received if start else response.status_code == 416 and offered.size == received
+                if not (goes_on and version.agrees_with(offered)):
+                    self.part.unlink()
+                    raise Interrupted("the server's file is no longer the one that was begun")
+                if offered.size is not None:
+                    _require_space(self.part.parent, offered.size - received)
+                    write_json(self.part_version, {**version.model_dump(), "size": offered.size})
+            else:
+                raise InputError(f"{self.url} is answered with {response.status_code}; check the base URL.")
+            if response.status_code != 416:
+                self._append(response)
+        if not self.is_whole:
+            raise Interrupted(f"it ended after {self.received:,} of {self.version.size:,} bytes")
+
+    def _append(self, response: requests.Response) -> None:
+        size = self.version.size
+        limit = self.limit if size is None else size
+        bar = tqdm(desc=self.path.name, total=size, initial=self.received, unit="B", unit_scale=True, leave=False)
+        with self.part.open("ab") as part, bar:
+            since, then = time.monotonic(), part.tell()
+            while piece := response.raw.read1(NETWORK_CHUNK, decode_content=False):
+                if part.tell() + len(piece) > limit:
+                    raise InputError(f"{self.url} sends more than {limit:,} bytes; check the base URL.")
+                part.write(piece)
+                bar.update(len(piece))
+                if (passed := time.monotonic() - since) > self.policy.read_timeout:
+                    if part.tell() - then < self.policy.least_rate * passed:
+                        raise Interrupted(f"it sends fewer than {self.policy.least_rate:,.0f} bytes a second")
+                    since, then = time.monotonic(), part.tell()
+        if size is None:
+            # Without a declared size the end of the stream is the end of the file; verifying tells.
+            write_json(self.part_version, {**self.version.model_dump(), "size": self.received})
 
 
-@contextmanager
-def _one_sentence_for_disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        with explain_full_disk(folder, "what has arrived is kept"):
-            yield
-    except OSError as error:
+def _require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        sizes = [tqdm.format_sizeof(size, "B") for size in (free, needed)]
         raise InputError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another folder with --to."
-        ) from None
+            f"{folder} has {sizes[0]} free, but {sizes[1]} more are needed; free some space or choose another folder."
+        )
 
 
 def _stamp(path: Path) -> dict[str, int]:
     """What tells quickly whether a file is still the one that was verified."""
-    stat = path.stat()
-    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    return {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
 
 
-def _recorded_stamp(path: Path) -> dict[str, int] | None:
-    try:
-        record = json.loads(path.read_bytes())
-        return {key: record[key] for key in ("bytes", "mtime_ns")}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _file_size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

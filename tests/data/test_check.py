@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import cached_split
-from nsynth_helpers.data import check as quality
+from nsynth_helpers.data import check
 from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.check import check_data, doubtful_notes
 from nsynth_helpers.data.metadata import OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES
@@ -39,16 +39,17 @@ def report_of(waveforms, **options):
     return check_data({"train": cached_split("train", TRAIN, waveforms["train"]), "test": test})
 
 
-def notes_of(report, fact: str, split: str) -> int:
-    summary = report.summary()
-    return summary.loc[(summary["fact"] == fact) & (summary["split"] == split), "notes"].item()
+def notes_of(report, finding: str, split: str) -> int:
+    """How many notes the findings count; 0 where they have no such row."""
+    findings = report.findings()
+    return findings.loc[(findings["finding"] == finding) & (findings["split"] == split), "notes"].sum()
 
 
 def test_nothing_wrong(waveforms):
     report = report_of(waveforms)
     assert not report.levels["silent"].any() and not report.levels["clipped"].any()
     assert report.duplicates.empty and report.left_out.empty
-    assert notes_of(report, "notes that share a waveform", "train, test") == 0
+    assert set(report.findings()["finding"]) == {"notes", "instruments", "outside a piano's range", "known to be noise"}
     assert doubtful_notes(report, "test")["note_str"].tolist() == ["brass_acoustic_046-084-025"]
 
 
@@ -58,7 +59,7 @@ def test_silent_is_below_a_thousandth_of_full_scale(waveforms):
     waveforms["test"][3] = np.arange(SAMPLES) % 34
     report = report_of(waveforms)
     assert report.levels.loc[report.levels["silent"], "note_str"].tolist() == TEST[:2]
-    assert notes_of(report, "silent waveforms", "test") == 2 and notes_of(report, "silent waveforms", "train") == 0
+    assert notes_of(report, "silent", "test") == 2 and notes_of(report, "silent", "train") == 0
     assert doubtful_notes(report, "test").query("reason == 'silent'")["note_str"].tolist() == TEST[:2]
 
 
@@ -69,7 +70,7 @@ def test_clipped_is_a_run_of_three_samples_at_full_scale(waveforms):
     waveforms["test"][3, [5, 7, 9]] = 32_767
     report = report_of(waveforms)
     assert report.levels.loc[report.levels["clipped"], "note_str"].tolist() == TEST[1:3]
-    assert notes_of(report, "clipped waveforms", "test") == 2
+    assert notes_of(report, "clipped", "test") == 2
 
 
 def test_levels_are_shares_of_full_scale(waveforms):
@@ -84,14 +85,14 @@ def test_levels_are_shares_of_full_scale(waveforms):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2 * SAMPLES * 2, 1 << 23])
 def test_duplicates_are_found_across_splits_and_chunks(waveforms, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(quality, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(check, "CHUNK_BYTES", chunk_bytes)
     waveforms["test"][5] = waveforms["train"][1]
     waveforms["test"][3] = waveforms["test"][0]
     report = report_of(waveforms)
     groups = report.duplicates.groupby("group")["note_str"].apply(list).tolist()
     assert groups == [[TRAIN[1], TEST[5]], [TEST[0], TEST[3]]]
     assert report.duplicates["split"].tolist() == ["train", "test", "test", "test"]
-    assert notes_of(report, "notes that share a waveform", "train and test") == 2
+    assert notes_of(report, "share a waveform", "train and test") == 2
     reasons = doubtful_notes(report, "test").set_index("note_str")["reason"]
     assert reasons[TEST[5]] == f"same waveform as {TRAIN[1]} of train"
     assert reasons[TEST[3]] == f"same waveform as {TEST[0]} of test"
@@ -100,17 +101,21 @@ def test_duplicates_are_found_across_splits_and_chunks(waveforms, monkeypatch, c
 
 def test_pitches_outside_the_piano(waveforms):
     report = report_of(waveforms)
-    assert report.outside_piano["pitch"].tolist() == [9, 110]
-    assert notes_of(report, "pitches outside the piano", "test") == 2
+    assert report.levels.loc[report.levels["outside_piano"], "pitch"].tolist() == [9, 110]
+    assert notes_of(report, "outside a piano's range", "test") == 2
 
 
-def test_counts_stand_beside_the_official_ones(waveforms):
+def test_families_by_split_come_first_and_then_the_findings(waveforms):
     report = report_of(waveforms)
-    counts = report.counts.set_index(["split", "family"])
-    assert counts.loc[("train", "bass")].tolist() == [2, 65_474]
-    assert counts.loc[("train", "synth_lead")].tolist() == [1, 5_501]
-    assert counts.loc[("test", "flute")].tolist() == [1, 180]
-    detail = report.summary().set_index(["fact", "split"])["detail"]
+    assert report.families.loc["bass"].tolist() == [2, 2]
+    assert report.families.loc["synth_lead"].tolist() == [1, 0]
+    assert report.families.loc["all"].tolist() == [len(TRAIN), len(TEST)]
+    lines = report.lines()
+    assert lines[0].split() == ["train", "test"]
+    assert lines[1].split() == ["bass", "2", "2"] and lines[12].split() == ["all", "3", "6"]
+    assert len(lines) == 14 + len(report.findings())
+    assert any(line.startswith("test") and "outside a piano's range" in line and " 2 " in line for line in lines[14:])
+    detail = report.findings().set_index(["finding", "split"])["detail"]
     assert detail["notes", "test"] == "official NSynth has 4,096"
     assert report.sources.loc[("test", "bass"), "acoustic"] == 2
 
@@ -121,24 +126,17 @@ def test_complete_split_with_other_families_is_noticed():
     def detail(counts):
         names = [f"{family}_acoustic_{i:03d}-060-100" for family, n in counts.items() for i in range(n)]
         report = check_data({"test": cached_split("test", names, noise(len(names), 0)[:, :10])})
-        return report.summary().set_index("fact").loc["notes", "detail"]
+        return report.findings().set_index("finding").loc["notes", "detail"]
 
-    assert detail(official) == "complete: the official 4,096"
+    assert detail(official) == "as many as official NSynth"
     moved = official | {"bass": official["bass"] - 1, "vocal": official["vocal"] + 1}
-    assert "other families: bass 842 (official 843), vocal 142 (official 141)" in detail(moved)
+    assert "but bass 842 (official 843), vocal 142 (official 141)" in detail(moved)
 
 
 def test_what_was_left_out_is_listed(waveforms):
     report = report_of(waveforms, skipped=("a.wav is too short.", "b.wav has 2 channels."))
     assert report.left_out.to_numpy().tolist() == [["test", "a.wav is too short."], ["test", "b.wav has 2 channels."]]
     assert notes_of(report, "files left out", "test") == 2
-
-
-def test_lines_say_what_the_summary_says(waveforms):
-    report = report_of(waveforms)
-    lines = report.lines()
-    assert len(lines) == len(report.summary())
-    assert any(line.startswith("test") and "pitches outside the piano" in line and " 2 " in line for line in lines)
 
 
 REAL = os.environ.get("NSYNTH_REAL")
@@ -160,10 +158,10 @@ def test_facts_of_real_nsynth(tmp_path):
         ("train", "mallet_acoustic_000"): 8,
         ("train", "string_acoustic_073"): 2,
     }
-    outside = report.outside_piano[report.outside_piano["split"] == "test"]
+    assert report.families.loc["bass", "test"] == 843
+    outside = report.levels[report.levels["outside_piano"] & (report.levels["split"] == "test")]
     assert (len(outside), outside["pitch"].min(), outside["pitch"].max()) == (36, 9, 119)
     assert report.overlap.loc[["train", "valid", "test"]].to_numpy().tolist() == [[63, 0, 0], [0, 31, 31], [0, 31, 53]]
     assert report.sources.loc["test"].sum().to_dict() == {"acoustic": 1_689, "electronic": 1_372, "synthetic": 1_035}
-    test = report.counts[report.counts["split"] == "test"]
-    assert (test["notes"] == test["official"]).all()
+    assert report.families["test"].tolist()[:-1] == list(OFFICIAL_FAMILY_NOTES["test"])
     assert len(doubtful_notes(report, "test")) == 41 + 7 + 2 + 1

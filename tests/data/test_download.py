@@ -21,9 +21,8 @@ from pathlib import Path
 import pytest
 
 from nsynth_helpers.data import download as download_module
-from nsynth_helpers.data import transfer as transfer_module
-from nsynth_helpers.data.download import OFFICIAL_ARCHIVES, Archive, RetryPolicy, download
-from nsynth_helpers.settings import InputError
+from nsynth_helpers.data.download import OFFICIAL_ARCHIVES, OFFICIAL_URLS, Archive, RetryPolicy, download
+from nsynth_helpers.settings import InputError, one_sentence
 
 NOTES = 12
 NOTE_BYTES = 30_000
@@ -31,7 +30,7 @@ EXAMPLES = b'{"bass_electronic_018-022-100": {}}'
 EXAMPLES_SHA256 = hashlib.sha256(EXAMPLES).hexdigest()
 FAST = RetryPolicy(attempts=5, first_wait=0.001, longest_wait=0.01, connect_timeout=2, read_timeout=2)
 NAME = "nsynth-test.jsonwav.tar.gz"
-TINY = {"test": Archive("test", NOTES, 1_000_000, EXAMPLES_SHA256)}
+TINY = {"test": Archive("test", NOTES, EXAMPLES_SHA256)}
 
 
 def make_archive(split="test", notes=NOTES, examples=EXAMPLES, extra=(), seed=0) -> bytes:
@@ -85,7 +84,7 @@ class Server(ThreadingHTTPServer):
         self.statuses = []  # of the next requests of any method; 0 means to behave
         self.drops = []  # of the next GETs: bytes after which the connection closes
         self.stalls = []  # of the next GETs: seconds before the first byte
-        self.pause = 0.0  # seconds between two pieces
+        self.pause, self.piece = 0.0, 16_384  # seconds between two pieces, and their bytes
         self.before_get = []  # of the next GETs: something to call
         self.requests = []  # what arrived: (method, headers)
 
@@ -149,8 +148,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         time.sleep(server.stalls.pop(0) if server.stalls else 0)
         end = server.drops.pop(0) if server.drops else len(body)
-        for position in range(0, min(end, len(body)), 16_384):
-            self.wfile.write(body[position : min(position + 16_384, end)])
+        for position in range(0, min(end, len(body)), server.piece):
+            self.wfile.write(body[position : min(position + server.piece, end)])
             time.sleep(server.pause)
 
 
@@ -164,13 +163,20 @@ def server(monkeypatch):
         running.shutdown()
 
 
-def fetch(server, folder, archives=TINY, patience=FAST) -> Path:
-    return download(["test"], folder, server.url, archives, patience)[0]
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch):
+    """A tiny archive may unpack to 1,000,000 bytes."""
+    monkeypatch.setattr(download_module, "NOTE_BYTES_LIMIT", 50_000)
+    monkeypatch.setattr(download_module, "MAX_EXAMPLES_BYTES", 400_000)
+
+
+def fetch(server, folder, archives=TINY, policy=FAST) -> Path:
+    return download(["test"], folder, [server.url], archives, policy)[0]
 
 
 def refusal(server, folder, **arguments) -> str:
     """The sentence that a download ends with: one, and only one."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as caught, one_sentence():
         fetch(server, folder, **arguments)
     sentence = str(caught.value)
     assert sentence.endswith(".") and "\n" not in sentence and not re.search(r"\.\s+[A-Z]", sentence), sentence
@@ -195,7 +201,8 @@ def assert_finished(folder: Path, content: bytes = ARCHIVE) -> None:
     assert left == {NAME, f"{NAME}.verified.json"}
 
 
-def test_official_archives_have_the_official_facts():
+def test_official_archives_have_the_official_facts(monkeypatch):
+    monkeypatch.undo()
     assert {split: archive.notes for split, archive in OFFICIAL_ARCHIVES.items()} == {
         "train": 289_205,
         "valid": 12_678,
@@ -205,6 +212,21 @@ def test_official_archives_have_the_official_facts():
     assert OFFICIAL_ARCHIVES["test"].examples_sha256.startswith("74df2dd960c1")
     # A 4 s note fills 128,044 bytes: the limit must let the real thing pass.
     assert all(archive.unpacked_limit > archive.notes * 128_044 for archive in OFFICIAL_ARCHIVES.values())
+
+
+def test_official_archives_are_pinned_and_https_comes_first():
+    assert OFFICIAL_ARCHIVES["train"].bytes == 23_815_298_079
+    digests = [digest for archive in OFFICIAL_ARCHIVES.values() for digest in (archive.md5, archive.sha256) if digest]
+    assert [len(digest) for digest in digests] == [32, 64, 32, 32]
+    assert [url.split("/")[0] for url in OFFICIAL_URLS] == ["https:", "http:"]
+
+
+@pytest.mark.parametrize("pin", [{"md5": "0" * 32}, {"sha256": "0" * 64}, {"bytes": 17}])
+def test_an_archive_that_is_not_the_pinned_one_is_refused_before_it_is_unpacked(server, tmp_path, monkeypatch, pin):
+    monkeypatch.setattr(download_module, "open_members", lambda _: pytest.fail("unpacked"))
+    archives = {"test": Archive("test", NOTES, **pin)}
+    (fact,) = pin
+    assert f"{fact} is " in refusal(server, tmp_path, archives=archives)
 
 
 def test_download_verifies_and_records(server, tmp_path):
@@ -246,9 +268,11 @@ def test_changed_finished_file_is_refused_and_kept(server, tmp_path):
 
 def test_unknown_split_and_unusable_folder(server, tmp_path):
     with pytest.raises(InputError, match=r"no split 'tests' to download; use one of train, valid, test\."):
-        download(["tests"], tmp_path, server.url)
+        download(["tests"], tmp_path, [server.url])
     (tmp_path / "file").write_text("in the way")
-    assert "choose another folder" in refusal(server, tmp_path / "file")
+    assert "cannot be used (File exists); check its permissions or choose another path" in refusal(
+        server, tmp_path / "file"
+    )
 
 
 # A connection that breaks
@@ -270,11 +294,14 @@ def test_part_of_an_earlier_run_is_continued(server, tmp_path, monkeypatch):
     bars = []
 
     class RecordingBar(download_module.tqdm):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options | {"disable": False})
+
         def close(self):
             bars.append((self.desc, self.initial, self.n, self.total))
             super().close()
 
-    monkeypatch.setattr(transfer_module, "tqdm", RecordingBar)
+    monkeypatch.setattr(download_module, "tqdm", RecordingBar)
     fetch(server, tmp_path)
     assert_finished(tmp_path)
     assert [headers["Range"] for headers in server.gets()] == ["bytes=100000-"]
@@ -311,17 +338,106 @@ def test_server_without_content_length(server, tmp_path, dropped_to):
 def test_stalled_server_is_asked_again(server, tmp_path):
     server.stalls = [5.0]
     started = time.monotonic()
-    fetch(server, tmp_path, patience=RetryPolicy(5, 0.001, 0.01, 2, read_timeout=0.2))
+    fetch(server, tmp_path, policy=RetryPolicy(5, 0.001, 0.01, 2, read_timeout=0.2))
     assert_finished(tmp_path)
     assert time.monotonic() - started < 3
 
 
 def test_unreachable_server(server, tmp_path):
+    with pytest.raises(InputError, match=r"5 attempts .*check the network and run the same command again\.$"):
+        download(["test"], tmp_path, [unused_address()], TINY, FAST)
+
+
+def unused_address() -> str:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(InputError, match=r"5 attempts .*check the network and run the same command again\.$"):
-            download(["test"], tmp_path, address, TINY, FAST)
+        return f"http://127.0.0.1:{unused.getsockname()[1]}/nsynth/"
+
+
+def test_the_second_address_is_tried_when_the_first_is_not_reachable(server, tmp_path):
+    download(["test"], tmp_path, [unused_address(), server.url], TINY, FAST)
+    assert_finished(tmp_path)
+    with pytest.raises(InputError, match=r"nsynth/.* and http.*5 attempts"):
+        download(["test"], tmp_path / "new", [unused_address(), unused_address()], TINY, FAST)
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_the_second_address_is_tried_when_the_first_has_no_such_file(server, tmp_path, status):
+    server.statuses = [status]
+    download(["test"], tmp_path, [f"{server.url}/first", f"{server.url}/second"], TINY, FAST)
+    assert_finished(tmp_path)
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_drips_for_ever_is_given_up_and_what_came_is_kept(server, tmp_path):
+    server.pause, server.piece = 0.05, 50  # a thousand bytes a second
+    policy = RetryPolicy(3, 0.001, 0.01, 2, read_timeout=0.3, least_rate=100_000)
+    started = time.monotonic()
+    sentence = refusal(server, tmp_path, policy=policy)
+    assert "3 attempts (it sends fewer than 100,000 bytes a second)" in sentence
+    assert time.monotonic() - started < 5
+    assert part(tmp_path).stat().st_size > 500
+    server.pause, server.piece = 0, 16_384
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+
+
+@pytest.mark.parametrize("disable", ["", "1"])
+def test_progress_bars_may_be_off(server, tmp_path, disable):
+    with start_child(server, tmp_path, TQDM_DISABLE=disable) as child:
+        assert (b"%" in child.stderr.read()) == (not disable)
+    assert child.returncode == 0
+    assert_finished(tmp_path)
+
+
+# Files of the user's in the way
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".part.json", ".rejected", ".verified.json", ".lock"])
+def test_a_download_follows_no_link_out_of_its_folder(server, tmp_path, suffix):
+    folder, victim = tmp_path / "data", tmp_path / "victim"
+    folder.mkdir()
+    (folder / f"{NAME}{suffix}").symlink_to(victim)
+    if suffix:
+        victim.write_text("mine")
+    assert "is a link, and a download follows none" in refusal(server, folder)
+    assert server.requests == []
+    assert victim.read_text() == "mine" if suffix else not victim.exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"\xff\xfe",
+        b'{"size": "100", "mark": null}',
+        b'{"size": -1, "mark": null}',
+        b'{"size": 1e3, "mark": null}',
+        b'{"size": true, "mark": null}',
+        b'{"size": null, "mark": 5}',
+        b'{"size": null, "mark": "a\\r\\nX-Injected: 1"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_record_of_the_part_spoils_nothing(server, tmp_path, record):
+    leave_part(server, tmp_path, 100_000)
+    Path(f"{part(tmp_path)}.json").write_bytes(record)
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert "X-Injected" not in server.gets()[0]
+
+
+@pytest.mark.parametrize("record", [b"", b"null", b"[]", b"3", b'{"bytes": "1"}', b"\xff"])
+def test_a_damaged_record_of_what_was_verified_is_written_anew(server, tmp_path, record):
+    fetch(server, tmp_path)
+    (tmp_path / f"{NAME}.verified.json").write_bytes(record)
+    server.requests = []
+    fetch(server, tmp_path)
+    assert server.requests == []
+    assert json.loads((tmp_path / f"{NAME}.verified.json").read_text())["notes"] == NOTES
 
 
 # What a server answers
@@ -337,9 +453,9 @@ def test_final_answers_are_not_repeated(server, tmp_path, status):
 
 def test_missing_file_is_told_before_anything_is_fetched(server, tmp_path):
     server.statuses = [0, 404]  # of the two HEADs
-    both = {split: Archive(split, NOTES, 1_000_000) for split in ("valid", "test")}
-    with pytest.raises(InputError, match=r"nsynth-test.*does not exist \(404\); check the base URL\.$"):
-        download(["valid", "test"], tmp_path, server.url, both, FAST)
+    both = {split: Archive(split, NOTES) for split in ("valid", "test")}
+    with pytest.raises(InputError, match=r"nsynth-test.* is answered with 404 Not Found; check the base URL\.$"):
+        download(["valid", "test"], tmp_path, [server.url], both, FAST)
     assert server.gets() == []
 
 
@@ -360,7 +476,7 @@ def test_waits_grow_between_attempts(server, tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
     server.statuses = [503] * 50
-    refusal(server, tmp_path, patience=RetryPolicy(attempts=6, first_wait=1, longest_wait=10))
+    refusal(server, tmp_path, policy=RetryPolicy(attempts=6, first_wait=1, longest_wait=10))
     assert len(waits) == 5
     for number, wait in enumerate(waits):
         assert min(2**number, 10) <= wait <= min(2**number, 10) + 1
@@ -393,7 +509,7 @@ def test_archive_labelled_as_encoded_is_kept_as_it_is(server, tmp_path):
 @pytest.mark.parametrize("honours_if_range", [True, False])
 def test_changed_file_is_fetched_afresh(server, tmp_path, before, after, honours_if_range):
     changed = make_archive(seed=1) if before else make_archive(seed=1, examples=EXAMPLES + b" " * 5_000)
-    archives = {"test": Archive("test", NOTES, 1_000_000)}
+    archives = {"test": Archive("test", NOTES)}
 
     def change():
         server.content, server.headers = changed, after
@@ -411,7 +527,7 @@ def test_part_without_its_version_is_not_continued(server, tmp_path):
     part(tmp_path).write_bytes(b"of unknown origin" * 1_000)
     fetch(server, tmp_path)
     assert_finished(tmp_path)
-    assert "Range" not in server.gets()[0]
+    assert "X-Injected" not in server.gets()[0]
 
 
 def test_whole_part_is_verified_without_asking(server, tmp_path):
@@ -476,11 +592,11 @@ def flipped(content: bytes, position: int) -> bytes:
         pytest.param(flipped(ARCHIVE, len(ARCHIVE) // 2), "damaged", id="flipped bit"),
         pytest.param(flipped(ARCHIVE, len(ARCHIVE) - 6), "damaged", id="wrong checksum"),
         pytest.param(gzip.compress(b""), "damaged", id="empty"),
-        pytest.param(make_archive(notes=NOTES - 1), "holds 11 notes of test, not 12", id="a note short"),
-        pytest.param(make_archive(notes=NOTES + 1), "holds 13 notes of test, not 12", id="a note over"),
-        pytest.param(make_archive(split="valid"), "holds 0 notes of test", id="another split"),
-        pytest.param(make_archive(examples=b"{}"), "SHA-256", id="other examples"),
-        pytest.param(make_archive(examples=None), "no nsynth-test/examples.json", id="no examples"),
+        pytest.param(make_archive(notes=NOTES - 1), "notes is 11, not 12", id="a note short"),
+        pytest.param(make_archive(notes=NOTES + 1), "notes is 13, not 12", id="a note over"),
+        pytest.param(make_archive(split="valid"), "notes is 0, not 12", id="another split"),
+        pytest.param(make_archive(examples=b"{}"), "examples_sha256 is 44136fa355b3", id="other examples"),
+        pytest.param(make_archive(examples=None), "examples_sha256 is missing", id="no examples"),
         pytest.param(make_archive(extra=[special("nsynth-test/../../x.wav")]), "unsafe path", id="dots"),
         pytest.param(make_archive(extra=[special("/tmp/x.wav")]), "unsafe path", id="absolute"),
         pytest.param(make_archive(extra=[special("nsynth-test/l.wav", tarfile.SYMTYPE)]), "link", id="symbolic link"),
@@ -509,7 +625,7 @@ def test_endless_stream_is_bounded(server, tmp_path):
 
 def leave_free(monkeypatch, free: int) -> None:
     usage = shutil.disk_usage("/")._replace(free=free)
-    monkeypatch.setattr(transfer_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: usage)
 
 
 def test_too_little_free_disk_is_told_before_starting(server, tmp_path, monkeypatch):
@@ -530,15 +646,15 @@ def test_free_disk_counts_what_is_there_already(server, tmp_path, monkeypatch):
 
 def test_free_disk_must_hold_all_splits(server, tmp_path, monkeypatch):
     leave_free(monkeypatch, 2 * len(ARCHIVE) - 1)
-    both = {split: Archive(split, NOTES, 1_000_000) for split in ("valid", "test")}
+    both = {split: Archive(split, NOTES) for split in ("valid", "test")}
     with pytest.raises(InputError, match="free some space"):
-        download(["valid", "test"], tmp_path, server.url, both, FAST)
+        download(["valid", "test"], tmp_path, [server.url], both, FAST)
     assert server.gets() == []
 
 
 def test_size_that_only_the_transfer_tells_is_checked_too(server, tmp_path, monkeypatch):
     leave_free(monkeypatch, 1_000)
-    server.statuses = [403]  # to HEAD
+    server.statuses = [405]  # to HEAD
     assert "free some space" in refusal(server, tmp_path)
     assert not part(tmp_path).exists()
 
@@ -560,7 +676,7 @@ def test_disk_that_fills_up_leaves_a_usable_part(server, tmp_path, monkeypatch):
 
     with monkeypatch.context() as full:
         full.setattr(Path, "open", open_on_full_disk)
-        assert "is full" in refusal(server, tmp_path)
+        assert f"The disk of {tmp_path} is full" in refusal(server, tmp_path)
     assert part(tmp_path).read_bytes() == ARCHIVE[:150_000]
     server.requests = []
     fetch(server, tmp_path)
@@ -583,7 +699,7 @@ def small_disk(tmp_path):
 def test_really_full_disk_leaves_a_usable_part(server, small_disk, monkeypatch):
     with monkeypatch.context() as blind:
         leave_free(blind, 10**12)
-        assert "is full" in refusal(server, small_disk)
+        assert f"The disk of {small_disk} is full" in refusal(server, small_disk)
     received = part(small_disk).stat().st_size
     assert received > 100_000 and part(small_disk).read_bytes() == ARCHIVE[:received]
     subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
@@ -601,19 +717,20 @@ from pathlib import Path
 from nsynth_helpers.data.download import Archive, RetryPolicy, download
 
 url, folder, notes, examples = sys.argv[1:]
-archive = Archive("test", int(notes), 1_000_000, examples)
+archive = Archive("test", int(notes), examples)
 print("ready", flush=True)
-download(["test"], Path(folder), url, {"test": archive}, RetryPolicy(5, 0.01, 0.1))
+download(["test"], Path(folder), [url], {"test": archive}, RetryPolicy(5, 0.01, 0.1))
 """
 
 
-def start_child(server, folder) -> subprocess.Popen:
+def start_child(server, folder, **variables) -> subprocess.Popen:
     arguments = [server.url, str(folder), str(NOTES), EXAMPLES_SHA256]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if variables else subprocess.DEVNULL,
         cwd=Path(__file__).parents[2],
+        env=os.environ | variables,
     )
     assert child.stdout.readline() == b"ready\n"
     return child
