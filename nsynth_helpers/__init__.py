@@ -9,7 +9,7 @@ _HOMES = {
     "InputError": "settings",
     "RunConfig": "training.runs",
     "Settings": "settings",
-    "find_run": "training.runs",
+    "find_run": "training.fit",
     "fit": "training.fit",
     "load_splits": "data.cache",
 }

@@ -1,11 +1,11 @@
-"""The networks: the recurrent classifier of the report, and the two of the report before it."""
+"""The networks: the recurrent classifier of the report, and the two of the reports before it."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from nsynth_helpers.data.metadata import FAMILIES, STEP_SIZE
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import InputError
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -21,25 +21,17 @@ class RecurrentClassifier(nn.Module):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}
-        The recurrent cell; ``rnn`` is the plain one.
-    input_size : int
-        Samples in one step.
-    hidden_size, num_layers : int
-        Units in each layer and direction; layers.
-    bidirectional : bool
-        Add a second direction, which reads each note from its end.
+        ``rnn`` is the plain one.
+    hidden_size : int
+        Units in each layer and direction.
     readout : {"last", "final", "mean", "max"}
         What the linear layer sees: the output at the last step (2018), the final state of each direction, or the
-        mean or maximum over all steps. At the last step the top layer's
-        backward half has taken one step only and has no memory of its own (03_blstm_training shows what that means).
+        mean or maximum over all steps. At the last step the top layer's backward half has taken one step only and
+        has no memory of its own.
     tanh : bool
         A tanh between readout and linear layer, which the report says it tried.
     dropout : float
         Dropout between layers, and before the linear layer.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training, 05_ablations.
     """
 
     def __init__(
@@ -59,58 +51,35 @@ class RecurrentClassifier(nn.Module):
                 f"cell is '{cell}' and readout '{readout}'; use {', '.join(CELLS)} and {', '.join(READOUTS)}."
             )
         self.readout = readout
+        between = dropout if num_layers > 1 else 0.0
         self.rnn = CELLS[cell](
-            input_size,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if num_layers > 1 else 0.0,
+            input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=between
         )
         self.activation = nn.Tanh() if tanh else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden_size * (2 if bidirectional else 1), len(FAMILIES))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Classify notes.
-
-        Parameters
-        ----------
-        frames : torch.Tensor [shape=(batch, steps, input_size)], float32
-            The first second of each note; the initial states are zero.
-
-        Returns
-        -------
-        logits : torch.Tensor [shape=(batch, families)]
-        """
+        """``frames (batch, steps, input_size)``, float32, to ``logits (batch, families)``; initial states are zero."""
         outputs, state = self.rnn(frames)  # outputs: (batch, steps, directions * hidden)
-        return self._classify(self._read(outputs, state))
+        if self.readout == "last":
+            features = outputs[:, -1]
+        elif self.readout == "mean":
+            features = outputs.mean(dim=1)
+        elif self.readout == "max":
+            features = outputs.amax(dim=1)
+        else:
+            hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
+            features = torch.cat(tuple(hidden[-2:] if self.rnn.bidirectional else hidden[-1:]), dim=1)
+        return self._classify(features)
 
     def logits_per_step(self, frames: torch.Tensor) -> torch.Tensor:
-        """Apply the output layer after every step: what the network would answer after each 10 ms.
+        """``logits (batch, steps, families)``: the output layer after every step, not the last one alone.
 
-        Returns
-        -------
-        logits : torch.Tensor [shape=(batch, steps, families)]
-            For ``readout="last"``, the last step's are those of `forward`.
-
-        Notes
-        -----
-        Used in: 04_result_analysis, "belief over time".
+        With ``readout="last"``, the last step's are those of `forward`.
         """
         outputs, _ = self.rnn(frames)
         return self._classify(outputs)
-
-    def _read(self, outputs: torch.Tensor, state) -> torch.Tensor:
-        if self.readout == "last":
-            return outputs[:, -1]
-        if self.readout == "mean":
-            return outputs.mean(dim=1)
-        if self.readout == "max":
-            return outputs.amax(dim=1)
-        hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
-        directions = 2 if self.rnn.bidirectional else 1
-        return torch.cat(tuple(hidden[-directions:]), dim=1)
 
     def _classify(self, features: torch.Tensor) -> torch.Tensor:
         return self.out(self.dropout(self.activation(features)))
@@ -129,22 +98,9 @@ class FullyConnected(nn.Module):
 
     Its architecture was never published; this one has about as many parameters as the LSTM. Each hidden layer is a
     linear one with batch normalisation, activation and dropout; the first takes absolute values, the others ReLU.
-
-    Parameters
-    ----------
-    samples : int
-        Samples of a waveform.
-    hidden_sizes : tuple of int
-        Units of the hidden layers.
-    dropout : float
-        Dropout after each hidden layer.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
     """
 
-    def __init__(self, samples: int = 16_000, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.3):
+    def __init__(self, samples: int = SAMPLE_RATE, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.3):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         activation: nn.Module = AbsoluteValue()
@@ -161,17 +117,9 @@ class FullyConnected(nn.Module):
 class ConvNet(nn.Module):
     """A plain 1-D convolutional network on the waveform, standing in for that of the 2018 group's second report.
 
-    Its architecture was never published; this one has about as many parameters as the LSTM. Strided convolutions
-    shorten the waveform, and the mean over time makes it indifferent to where in the second something sounds.
-
-    Parameters
-    ----------
-    channels, strides : tuple of int
-        Channels and strides of the convolutions; the first looks at 64 samples (4 ms) every 16.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    Its architecture was never published; this one has about as many parameters as the LSTM. The first convolution
+    looks at 64 samples (4 ms) every 16; the mean over time makes the network indifferent to where in the second
+    something sounds.
     """
 
     def __init__(
@@ -181,11 +129,8 @@ class ConvNet(nn.Module):
         layers: list[nn.Module] = []
         kernels = (64, *([8] * (len(channels) - 1)))
         for inputs, outputs, kernel, stride in zip((1, *channels[:-1]), channels, kernels, strides, strict=True):
-            layers += [
-                nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
-                nn.BatchNorm1d(outputs),
-                nn.ReLU(),
-            ]
+            convolution = nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+            layers += [convolution, nn.BatchNorm1d(outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
         self.out = nn.Linear(channels[-1], len(FAMILIES))
 
@@ -211,19 +156,22 @@ def build_network(name: str, **arguments) -> nn.Module:
     Raises
     ------
     InputError
-        If there is no network of that name.
+        If there is no network of that name, or it does not take the arguments.
+
+    Examples
+    --------
+    >>> count_parameters(build_network("lstm"))
+    413962
     """
     if name not in NETWORKS:
         raise InputError(f"There is no network '{name}'; use one of {', '.join(NETWORKS)}.")
     network, defaults = NETWORKS[name]
-    return network(**(defaults | arguments))
+    try:
+        return network(**(defaults | arguments))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"The {name} network cannot be built with {arguments} ({error}); change them.") from None
 
 
 def count_parameters(network: nn.Module) -> int:
-    """How many numbers a network learns.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training, 04_result_analysis.
-    """
+    """How many numbers a network learns."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -14,9 +14,12 @@ import soundfile
 from nsynth_helpers.data.archives import SplitSource
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, parse_note_str
+from nsynth_helpers.training.runs import RunConfig
 
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
+# A training of seconds, for notes such as `tones` makes.
+TINY = RunConfig(network_arguments={"hidden_size": 12, "num_layers": 1}, epochs=4, batch_size=8, seconds=0.1)
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 
 
@@ -55,6 +58,19 @@ def cached_split(split: str, names, waveforms, digest: str = "digest", skipped=(
     """A split as its cache would hold it, without one: notes by their names, waveforms of whole numbers."""
     notes = pd.DataFrame([parse_note_str(name) for name in names])
     return NSynthSplit(split, notes, np.asarray(waveforms, dtype=np.int16), digest, skipped)
+
+
+def tones(split: str, notes_of_each: int, seed: int) -> NSynthSplit:
+    """A tenth of a second of notes of which each family has a pitch of its own: easy to learn."""
+    random = np.random.default_rng(seed)
+    time_axis = np.arange(SAMPLE_RATE // 10) / SAMPLE_RATE
+    names, waveforms = [], []
+    for number, family in enumerate(FAMILIES):
+        for velocity in range(notes_of_each):
+            names.append(f"{family}_acoustic_{seed:03d}-{40 + number:03d}-{velocity:03d}")
+            wave = np.sin(2 * np.pi * (100 + 150 * number) * time_axis + random.uniform(0, 0.3))
+            waveforms.append(30_000 * wave)
+    return cached_split(split, names, waveforms, f"{split}-{seed}")
 
 
 def write_tar(path: Path, members, mode: str = "w:gz") -> Path:

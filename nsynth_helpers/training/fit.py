@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import shutil
+import os
 import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
 from torch.nn import functional
@@ -26,24 +28,29 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import InputError, Settings, explain_full_disk, file_lock, progress_is_off, write_json
-from nsynth_helpers.training.predict import classify
+from nsynth_helpers.training.predict import choose_device, evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
-    CHECKPOINTS,
     HISTORY_COLUMNS,
     LOCK_FILE,
     RESUME_FILE,
     Run,
     RunConfig,
     best_epoch,
+    check_folder,
     data_digests,
     describe_environment,
     epoch_file,
-    holds_another,
+    note_run,
     read_history,
+    remove_run,
     run_folder,
     save_weights,
+    validated,
     write_table,
 )
+
+# What a torchrun, mpirun or Slurm that starts every process sets.
+LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
 
 
 def fit(
@@ -56,17 +63,16 @@ def fit(
 ) -> Run:
     """Train a network, test its best and its last model, and return the finished run.
 
-    A finished run of the same configuration and data is returned as it is. An interrupted one goes on after its
-    last whole epoch.
+    A finished run of the same configuration and data is returned as it is, or tested again where the test split is
+    another. An interrupted one goes on after its last whole epoch. Without a `path`, the run is noted in the manifest
+    of ``settings.runs``.
 
     Parameters
     ----------
-    config : RunConfig
-        What to train.
     splits : dict of str to NSynthSplit
         ``train``, ``valid`` and ``test``; test is for evaluation alone.
     settings : Settings
-        Device, precision, devices, nodes, and where runs lie.
+        Device, devices, nodes, and where runs lie; the configuration says all that is learnt.
     path : pathlib.Path, optional
         The run's folder; one named after network and digest by default.
     callbacks : sequence of lightning.Callback
@@ -77,38 +83,99 @@ def fit(
     Raises
     ------
     InputError
-        If the folder holds a run of another configuration or data.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training.
+        If the folder holds anything but a run of this configuration and data, or this cannot be trained here.
+    TrainingStopped
+        If it is interrupted.
     """
-    path = path or run_folder(settings, config, splits)
+    _check(config, splits, settings)
+    folder, retrain = path or run_folder(settings, config, splits), retrain or settings.retrain
     # In a distributed training the first process alone looks after the folder; the others only compute.
     if rank_zero_only.rank != 0:
-        if retrain or settings.retrain or not Run(path).finished:
-            _train(config, splits, settings, path, callbacks)
-        return Run(path)
-    with file_lock(path / LOCK_FILE, f"trains {path}"), explain_full_disk(path, "the finished epochs are kept"):
-        record = {"config": asdict(config), "data": data_digests(splits) | {"name": settings.data_name}}
-        _claim(path, record, retrain or settings.retrain)
-        if not Run(path).finished:
-            _train(config, splits, settings, path, callbacks)
-            _evaluate_checkpoints(Run(path), splits, settings)
-    return Run(path)
+        if retrain or not Run(folder).finished:
+            _train(config, splits, settings, folder, callbacks)
+        return Run(folder)
+    record = {"config": config, "data": data_digests(splits) | {"name": settings.data_name}}
+    check_folder(
+        folder, None if retrain else record
+    )  # the lock must not be the first file in a folder that is not ours
+    with file_lock(folder / LOCK_FILE, f"trains {folder}"), explain_full_disk(folder, "the finished epochs are kept"):
+        check_folder(folder, None if retrain else record)
+        if retrain:
+            remove_run(folder)
+        if not (folder / "config.json").is_file():
+            write_json(folder / "config.json", record | {"config": asdict(config)})
+            write_json(folder / "environment.json", describe_environment())
+        try:
+            _finish(Run(folder), splits, settings, callbacks)
+        except KeyboardInterrupt:
+            done = len(read_history(folder))
+            raise TrainingStopped(f"stopped after epoch {done} of {config.epochs}; run it again to go on") from None
+    if path is None:
+        note_run(Run(folder), settings.runs)
+    return Run(folder)
 
 
-def _claim(path: Path, record: dict, retrain: bool) -> None:
-    """Make the folder this run's own, or say whose it is."""
-    if (path / "config.json").is_file() and not retrain:
-        if holds_another(path, record):
-            raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
-        return
-    for entry in path.iterdir():
-        if entry.name != LOCK_FILE:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    write_json(path / "environment.json", describe_environment())
-    write_json(path / "config.json", record)
+def find_run(settings: Settings, config: RunConfig, splits: dict[str, NSynthSplit]) -> Run:
+    """A finished run of this configuration and data, or else the committed one of the same network.
+
+    A run that was tested on another test split is tested again. The committed one (``results/mini-<network>``) may
+    have been made with other settings: its ``path`` and ``record`` say which, and the notebook shows them. What was
+    found is noted in the manifest of ``settings.runs``.
+
+    Raises
+    ------
+    InputError
+        If neither is there, or the committed one alone, which was tested on other notes.
+    """
+    run = Run(run_folder(settings, config, splits))
+    if run.finished and not was_tested_on(run, splits["test"]):
+        with file_lock(run.path / LOCK_FILE, f"trains {run.path}"):
+            evaluate_run(run, splits, settings.device)
+        run = Run(run.path)
+    elif not run.finished:
+        folder, run = run.path, Run(settings.results / f"mini-{config.network}")
+        if not run.finished or not has_notes_of(run, splits["test"]):
+            raise InputError(f"{folder} is no finished run; train the {config.network} first (notebooks 02 and 03).")
+    with suppress(OSError):  # a read-only checkout can show its runs all the same
+        note_run(run, settings.runs)
+    return run
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """An interrupt that says how far the training came; a notebook shows the sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def _check(config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings) -> None:
+    """Refuse what cannot be trained before anything is written."""
+    validated(RunConfig, json.dumps(asdict(config)), "The configuration", "change it")
+    choose_device(settings.device)
+    if settings.nodes > 1 and not any(name in os.environ for name in LAUNCHED):
+        raise InputError(
+            f"NSYNTH_NODES is {settings.nodes}, but no launcher started this process; start it with torchrun or srun."
+        )
+    if len(config.frames(splits["train"])) < 2:
+        raise InputError("The train split has one note of the ten families; a training needs two at least.")
+    with torch.device("meta"):  # draws no weights
+        network = config.build_network()
+    if config.batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+        raise InputError(
+            f"The {config.network} network normalises over the notes of a batch, which one note has no spread for; "
+            "set NSYNTH_BATCH_SIZE to 2 or more."
+        )
+
+
+def _finish(run: Run, splits: dict[str, NSynthSplit], settings: Settings, callbacks) -> None:
+    """Train and test what is not trained or not tested yet."""
+    if not run.finished:
+        _train(run.config, splits, settings, run.path, callbacks)
+        save_weights(run.load_network(str(run.config.epochs)), run.path / "last.safetensors")
+        best = int(best_epoch(run.history)["epoch"])
+        save_weights(run.load_network(str(best)), run.path / "best.safetensors")
+    if not run.finished or not was_tested_on(run, splits["test"]):
+        evaluate_run(run, splits, settings.device)
 
 
 class FamilyClassifier(lightning.LightningModule):
@@ -122,11 +189,11 @@ class FamilyClassifier(lightning.LightningModule):
         )
 
     def training_step(self, batch, _) -> torch.Tensor:
-        """Cross-entropy of one batch."""
+        """Cross-entropy of one batch, which Lightning takes the gradients of."""
         return self._step(batch, "train")
 
     def validation_step(self, batch, _) -> None:
-        """Loss and accuracy on valid."""
+        """Loss and accuracy on valid, which Lightning gathers over the epoch."""
         self._step(batch, "valid")
 
     def _step(self, batch, split: str) -> torch.Tensor:
@@ -149,25 +216,22 @@ class FamilyClassifier(lightning.LightningModule):
         options = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
         if config.optimizer == "sgd":
             return torch.optim.SGD(weights, momentum=config.momentum, **options)
-        optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        if config.optimizer not in optimizers:
-            raise InputError(f"There is no optimizer '{config.optimizer}'; use sgd, {' or '.join(optimizers)}.")
-        return optimizers[config.optimizer](weights, **options)
+        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](weights, **options)
 
 
 class RunRecorder(lightning.Callback):
     """Writes a run as it grows: a history row and the weights of each epoch, then the state to resume from.
 
-    The state is written last, so that a kill between two files loses at most the epoch that is repeated.
+    The state is written last, so that a kill between two files loses at most the epoch that is repeated, and it holds
+    the rows of its epochs, so that no other file decides which epoch was the last.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, rows: list[dict]):
+        self.folder, self.rows = folder, rows
 
-    def on_train_start(self, trainer, module) -> None:
-        """Drop what an interrupted training wrote after the state that it resumes from."""
-        history = read_history(self.folder)
-        self.rows = history[history["epoch"] <= trainer.current_epoch].to_dict("records")
+    def state_dict(self) -> dict:
+        """What Lightning keeps in the state."""
+        return {"rows": self.rows}
 
     def on_train_epoch_start(self, trainer, module) -> None:
         """Start the epoch's clock."""
@@ -218,21 +282,50 @@ class EpochProgress(lightning.Callback):
             self.bar.close()
 
 
-def _train(config, splits, settings, folder: Path, callbacks) -> None:
+def _train(config: RunConfig, splits, settings: Settings, folder: Path, callbacks) -> None:
     """Train, or go on training, until the last epoch; the weights lie in the run's folder."""
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = NSynthDataModule(
         config.frames(splits["train"]), config.frames(splits["valid"]), config.batch_size, config.shuffle, config.seed
     )
     module = FamilyClassifier(config.build_network(), config)
-    state = folder / RESUME_FILE
+    state, rows = _resume(folder, module)
     with warnings.catch_warnings():
         # Batches come from a memory map with one index: loader processes would only add copies.
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        trainer = _trainer(config, settings, [EpochProgress(), *callbacks, RunRecorder(folder)])
+        trainer = _trainer(config, settings, [EpochProgress(), *callbacks, RunRecorder(folder, rows)])
         with _interruptible():
-            trainer.fit(module, datamodule=data, ckpt_path=state if state.is_file() else None, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
+
+
+def _resume(folder: Path, module: FamilyClassifier) -> tuple[Path | None, list[dict]]:
+    """The state that a training goes on from and the history up to it; neither where it begins.
+
+    Raises
+    ------
+    InputError
+        If there is a state that cannot be gone on from; nothing in it can execute.
+    """
+    path = folder / RESUME_FILE
+    if not path.is_file():
+        return None, []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+        done, recorder = state["epoch"] + 1, state["callbacks"].get(RunRecorder.__name__)
+        # States of before November 2026 have no rows.
+        rows = recorder["rows"] if recorder else read_history(folder)[:done].to_dict("records")
+        damaged = [row["epoch"] for row in rows] != [*range(1, done + 1)] or not state["loops"]
+    except InputError:
+        raise
+    except Exception:  # whatever unpickling, or a look into what was unpickled, stumbles over
+        damaged = True
+    if damaged:
+        raise InputError(f"{path} is damaged or of another version; delete it to train this run from its first epoch.")
+    if rank_zero_only.rank == 0:
+        write_table(folder / "history.csv", pd.DataFrame(rows))
+    return path, rows
 
 
 @contextmanager
@@ -248,32 +341,22 @@ def _interruptible() -> Iterator[None]:
 
 def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightning.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    return lightning.Trainer(
-        max_epochs=config.epochs,
-        accelerator=settings.device,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        precision=config.precision,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
-def _evaluate_checkpoints(run: Run, splits: dict[str, NSynthSplit], settings: Settings) -> None:
-    """Name the best and the last model, predict valid and test with both, and write metrics last."""
-    history = read_history(run.path)
-    epochs = {"last": int(history["epoch"].iloc[-1]), "best": int(best_epoch(history)["epoch"])}
-    tables, scores = [], {}
-    for checkpoint in CHECKPOINTS:
-        network = run.load_network(str(epochs[checkpoint]))
-        save_weights(network, run.path / f"{checkpoint}.safetensors")
-        scores[checkpoint] = {"epoch": epochs[checkpoint]}
-        for split in ("valid", "test"):
-            table, scores[checkpoint][split] = classify(network, run.config.frames(splits[split]), settings.device)
-            tables.append(table.assign(checkpoint=checkpoint, split=split))
-    write_table(run.path / "predictions.parquet", pd.concat(tables, ignore_index=True))
-    write_json(run.path / "metrics.json", {"training_seconds": float(history["seconds"].sum()), **scores})
+    try:
+        return lightning.Trainer(
+            max_epochs=config.epochs,
+            accelerator=settings.device,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            precision=config.precision,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        raise InputError(
+            f"NSYNTH_DEVICE {settings.device} and NSYNTH_DEVICES {settings.devices} do not fit this machine "
+            f"({' '.join(str(error).split())}); change them."
+        ) from None

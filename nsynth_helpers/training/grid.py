@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,14 +15,29 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from nsynth_helpers.analysis.outcomes import make_outcomes
 from nsynth_helpers.data.cache import NSynthSplit, load_splits
-from nsynth_helpers.data.metadata import seen_in
+from nsynth_helpers.data.metadata import keep_families, seen_in
 from nsynth_helpers.models import count_parameters
-from nsynth_helpers.settings import Settings, file_lock, progress_is_off, write_json
+from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, write_json
 from nsynth_helpers.training.fit import fit
-from nsynth_helpers.training.runs import Run, RunConfig, data_digests, describe_environment, write_table
+from nsynth_helpers.training.predict import is_correct
+from nsynth_helpers.training.runs import (
+    LOCK_FILE,
+    Run,
+    RunConfig,
+    data_digests,
+    describe_environment,
+    remove_run,
+    write_table,
+)
 
+# The columns of a table of results: what tells one training from every other, then how it went.
+KEY = ["data", "group", "variant", "epochs", "seed"]
+MEASURES = [
+    *("test_accuracy", "test_notes", "seen_accuracy", "unseen_accuracy", "valid_accuracy", "best_test_accuracy"),
+    *("train_accuracy", "train_loss", "train_notes", "parameters", "seconds"),
+]
+COUNTS = ["epochs", "seed", "test_notes", "train_notes", "parameters"]
 SEEDS = (1, 2, 3)
 CORE_EPOCHS, MINOR_EPOCHS = 20, 10
 MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
@@ -45,12 +60,10 @@ class Variant:
         The question that the row belongs to, such as ``layers``; rows of a group are compared with one another.
     name : str
         What was changed, as the table says it.
-    network : str
-        A name of `models.NETWORKS`.
     network_arguments, changes : dict
-        Changes of the network, and of the rest of the `RunConfig`.
+        Changes of the named network, and of the rest of the `RunConfig`.
     epochs : int
-        Epochs of training; fewer for the minor rows, which the table says.
+        Fewer for the minor rows, which the table says.
     data : tuple of str
         Which data the row is trained on.
     """
@@ -79,22 +92,18 @@ class Trial:
     @property
     def key(self) -> dict:
         """What tells this trial from every other in ``ablations.csv``."""
-        return {
-            "data": self.data,
-            "group": self.variant.group,
-            "variant": self.variant.name,
-            "epochs": self.variant.epochs,
-            "seed": self.seed,
-        }
+        of = self.variant
+        return dict(zip(KEY, (self.data, of.group, of.name, of.epochs, self.seed), strict=True))
 
     @property
-    def cost(self) -> float:
-        """How long the training takes, roughly, in trainings of the 2018 LSTM."""
-        config, arguments = self.variant.config(self.seed), self.variant.network_arguments
-        layers = arguments.get("num_layers", 3) / 3
+    def cost(self) -> int:
+        """How long the training takes, very roughly, in thousandths of a training of the 2018 LSTM."""
+        config = self.variant.config(self.seed)
+        layers = self.variant.network_arguments.get("num_layers", 3) / 3
         directions = 2.3 if self.variant.network == "blstm" else 1.0
         steps = config.seconds * 160 / config.step_size
-        return layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.variant.epochs / CORE_EPOCHS
+        cost = layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.variant.epochs / CORE_EPOCHS
+        return max(1, round(1000 * cost))
 
 
 def _core(name: str, network: str = "lstm", **options) -> Variant:
@@ -138,10 +147,6 @@ GRID: tuple[Variant, ...] = (
 )
 
 
-# The columns that tell one training from every other.
-KEY = [*Trial(GRID[0], MINI_DATA, 0).key]
-
-
 def trials(grid: tuple[Variant, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Trial]:
     """Every training of a grid, most important first: all seeds of a row before the next row."""
     return [Trial(variant, name, seed) for variant in grid for name in variant.data if name in data for seed in seeds]
@@ -168,11 +173,12 @@ def run_grid(
     Returns
     -------
     pandas.DataFrame
-        The table as it stands in the file.
+        What `read_results` reads.
 
-    Notes
-    -----
-    Used in: 05_ablations.
+    Raises
+    ------
+    InputError
+        If `results` is another file, or a trial cannot be trained.
     """
     grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
     if _todo(grid, results):
@@ -190,19 +196,21 @@ def _todo(grid: list[Trial], results: Path) -> list[Trial]:
 
 def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int) -> None:
     """Train trials; each adds its row to the table as it ends."""
-    environment = describe_environment() | {"jobs": jobs, "torch_threads": _threads_each(jobs)}
-    write_json(environment_file(results), environment)
+    threads = max(1, torch.get_num_threads() // jobs)
+    write_json(environment_file(results), describe_environment() | {"jobs": jobs, "torch_threads": threads})
     # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(
-        total=sum(map(_shown_cost, todo)), desc="ablations", bar_format=shown, disable=progress_is_off()
-    ) as progress:
-        for trial, (row, folder) in _trained(todo, settings, real_folder, jobs):
+    total = sum(trial.cost for trial in todo)
+    with tqdm(total=total, desc="ablations", bar_format=shown, disable=progress_is_off()) as progress:
+        for trial, (row, folder) in _trained(todo, settings, real_folder, jobs, threads):
             rows = [*read_results(results).to_dict("records"), row]
-            write_table(results, pd.DataFrame(rows))
+            write_table(results, pd.DataFrame(rows, columns=KEY + MEASURES))
             # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
-            shutil.rmtree(folder)
-            progress.update(_shown_cost(trial))
+            remove_run(folder)
+            with suppress(OSError):  # something else is in it
+                (folder / LOCK_FILE).unlink()
+                folder.rmdir()
+            progress.update(trial.cost)
             progress.set_postfix_str(f"{trial.variant.name}, {trial.data}: {100 * row['test_accuracy']:.1f} %")
 
 
@@ -211,39 +219,27 @@ def environment_file(results: Path) -> Path:
     return results.with_suffix(".environment.json")
 
 
-def _threads_each(jobs: int) -> int:
-    return max(1, torch.get_num_threads() // jobs)
-
-
-def _shown_cost(trial: Trial) -> int:
-    """Whole numbers add up to the bar's total exactly."""
-    return max(1, round(1000 * trial.cost))
-
-
 def read_results(path: Path) -> pd.DataFrame:
-    """The table of finished trainings, empty where there is none yet.
+    """The table of finished trainings: `KEY` and `MEASURES`, accuracies as fractions; empty where there is none yet.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``data, group, variant, epochs, seed``, then ``test_accuracy``, ``valid_accuracy``, ``seen_accuracy``,
-        ``unseen_accuracy``, ``best_test_accuracy`` and ``train_accuracy`` (fractions of the notes), ``test_notes``,
-        ``train_notes``, ``train_loss``, ``parameters`` and ``seconds`` of training. Without a file, the first five
-        columns alone.
-
-    Notes
-    -----
-    Used in: 05_ablations.
+    Raises
+    ------
+    InputError
+        If the file is no such table.
     """
-    if not path.is_file():
-        return pd.DataFrame(columns=KEY)
-    # A table whose changes are all numbers, such as batch sizes, would be read as numbers otherwise.
-    table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str, "change": str})
-    return table.rename(columns={"change": "variant"})  # the name of the column until 2026
+    if not path.exists():
+        return pd.DataFrame(columns=KEY + MEASURES)
+    try:
+        # A table whose variants are all numbers, such as batch sizes, would be read as numbers otherwise.
+        table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str, "change": str})
+        table = table.rename(columns={"change": "variant"})[KEY + MEASURES]  # the column's name until November 2026
+        return table.astype(dict.fromkeys(MEASURES, float) | dict.fromkeys(COUNTS, int))
+    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path} is no table of ablations ({error}); choose another file, or a new one.") from None
 
 
 def _trained(
-    todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int
+    todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int, threads: int
 ) -> Iterator[tuple[Trial, tuple[dict, Path]]]:
     """Train trials and hand over what `train_trial` returns of each as it comes."""
     if jobs == 1:
@@ -251,7 +247,7 @@ def _trained(
             yield trial, train_trial(trial, settings, real_folder)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(_threads_each(jobs),)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=_begin_worker, initargs=(threads,)) as pool:
         futures = {pool.submit(train_trial, trial, settings, real_folder): trial for trial in todo}
         try:
             for future in as_completed(futures):
@@ -285,19 +281,21 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
 
 
 def _scores(run: Run, splits: dict[str, NSynthSplit]) -> dict:
-    outcomes = make_outcomes(run.predictions("test"))
-    seen = seen_in(outcomes["instrument"], splits["train"].notes)
+    predictions = run.predictions("test")
+    correct = pd.Series(is_correct(predictions))
+    instruments = splits["test"].notes.set_index("note_str")["instrument"][predictions["note_str"]]
+    seen = seen_in(instruments, splits["train"].notes).to_numpy()
     last, history = run.metrics["last"], run.history.iloc[-1]
     return {
         "test_accuracy": last["test"]["accuracy"],
         "test_notes": last["test"]["notes"],
-        "seen_accuracy": outcomes.loc[seen, "correct"].mean(),
-        "unseen_accuracy": outcomes.loc[~seen, "correct"].mean(),
+        "seen_accuracy": correct[seen].mean(),
+        "unseen_accuracy": correct[~seen].mean(),
         "valid_accuracy": last["valid"]["accuracy"],
         "best_test_accuracy": run.metrics["best"]["test"]["accuracy"],
         "train_accuracy": history["train_accuracy"],
         "train_loss": history["train_loss"],
-        "train_notes": int((splits["train"].notes["label"] >= 0).sum()),
+        "train_notes": len(keep_families(splits["train"].notes)),
         "parameters": count_parameters(run.load_network()),
         "seconds": run.metrics["training_seconds"],
     }

@@ -14,9 +14,20 @@ from torch.nn import functional
 
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset, batches
-from nsynth_helpers.data.metadata import FAMILIES, LOGITS
+from nsynth_helpers.data.metadata import FAMILIES, LOGITS, keep_families
 from nsynth_helpers.settings import InputError, Settings, write_json
-from nsynth_helpers.training.runs import Run, RunConfig, describe_environment, holds_another, write_table
+from nsynth_helpers.training.runs import (
+    BY_EPOCH,
+    CHECKPOINTS,
+    Run,
+    RunConfig,
+    best_epoch,
+    check_folder,
+    describe_environment,
+    read_predictions,
+    read_table,
+    write_table,
+)
 
 EVALUATION_BATCH = 256
 
@@ -27,25 +38,10 @@ def predict(
 ) -> pd.DataFrame:
     """The logits of every note, in float32.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Takes ``frames (batch, steps, step_size)``.
-    notes : NSynthDataset
-        The notes, in the order of the result.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    batch_size : int
-        Notes at a time.
-
     Returns
     -------
     pandas.DataFrame
-        ``note_str``, ``family`` and ten float32 columns ``logit_<family>``.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
+        In the order of the notes: ``note_str``, ``family`` and ten float32 columns ``logit_<family>``.
     """
     place = choose_device(device)
     network = network.to(place).eval()
@@ -56,38 +52,91 @@ def predict(
     return table
 
 
+def is_correct(predictions: pd.DataFrame) -> np.ndarray:
+    """Whether the highest logit of each row is its family's, shape ``(rows,)``, bool."""
+    return np.array(FAMILIES)[predictions[LOGITS].to_numpy().argmax(axis=1)] == predictions["family"].to_numpy()
+
+
+def score(predictions: pd.DataFrame) -> dict:
+    """Loss, accuracy (a fraction), correct notes and all notes of a table of predictions."""
+    logits = torch.tensor(predictions[LOGITS].to_numpy(dtype=np.float32))
+    labels = torch.tensor([FAMILIES.index(family) for family in predictions["family"]])
+    correct = int(is_correct(predictions).sum())
+    loss = float(functional.cross_entropy(logits, labels))
+    return {"loss": loss, "accuracy": correct / len(labels), "correct": correct, "notes": len(labels)}
+
+
+def classify(network: nn.Module, notes: NSynthDataset, device: str) -> tuple[pd.DataFrame, dict]:
+    """What `predict` returns, and what `score` says of it with the ``seconds`` that both took."""
+    started = time.perf_counter()
+    table = predict(network, notes, device)
+    return table, score(table) | {"seconds": time.perf_counter() - started}
+
+
+def evaluate_run(run: Run, splits: dict[str, NSynthSplit], device: str = "auto") -> None:
+    """Predict valid and test with a run's last and best model, and write predictions and, last, metrics.
+
+    Raises
+    ------
+    InputError
+        If the run does not keep its weights.
+    """
+    history, tables = run.history, []
+    metrics = {"training_seconds": float(history["seconds"].sum()), "test_digest": splits["test"].digest}
+    epochs = {"last": run.config.epochs, "best": int(best_epoch(history)["epoch"])}
+    for checkpoint in CHECKPOINTS:
+        if not (run.path / f"{checkpoint}.safetensors").is_file():
+            raise InputError(f"{run.path} holds no weights to test again on this test split; retrain it.")
+        network = run.load_network(checkpoint)
+        metrics[checkpoint] = {"epoch": epochs[checkpoint]}
+        for split in ("valid", "test"):
+            table, metrics[checkpoint][split] = classify(network, run.config.frames(splits[split]), device)
+            tables.append(table.assign(checkpoint=checkpoint, split=split))
+    if run.finished:
+        # Until the new metrics are there, a kill must not leave the old ones beside new predictions.
+        write_json(run.path / "metrics.json", run.metrics | {"test_digest": "tested again"})
+        (run.path / BY_EPOCH).unlink(missing_ok=True)
+    write_table(run.path / "predictions.parquet", pd.concat(tables, ignore_index=True))
+    write_json(run.path / "metrics.json", metrics)
+
+
+def was_tested_on(run: Run, test: NSynthSplit) -> bool:
+    """Whether a run's predictions and metrics are of this test split."""
+    # Runs of before November 2026 do not know its digest: there, the names of the notes must do.
+    return run.metrics.get("test_digest", test.digest) == test.digest and has_notes_of(run, test)
+
+
+def has_notes_of(run: Run, test: NSynthSplit) -> bool:
+    """Whether a run's predictions are of the notes of a test split, by their names."""
+    return set(run.predictions("test")["note_str"]) == set(keep_families(test.notes)["note_str"])
+
+
 def test_every_epoch(run: Run, test: NSynthSplit, settings: Settings) -> pd.DataFrame:
     """Test the weights of each epoch, once; the table is kept in the run as ``test_by_epoch.csv``.
 
-    For looking back at how models could have been chosen; none is chosen by it.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run that still has its ``epochs/``, or its table.
-    test : NSynthSplit
-        nsynth-test.
-    settings : Settings
-        Names the device.
+    For looking back at how models could have been chosen; none is chosen by it. A kept run has its table, but no
+    longer the weights.
 
     Returns
     -------
     pandas.DataFrame
         ``epoch``, ``test_loss`` and ``test_accuracy`` (a fraction).
 
-    Notes
-    -----
-    Used in: 04_result_analysis.
+    Raises
+    ------
+    InputError
+        If the run was tested on other notes.
     """
-    path = run.path / "test_by_epoch.csv"
+    if not has_notes_of(run, test):
+        raise InputError(f"{run.path} was tested on other notes than these; let `fit` test it again first.")
+    path = run.path / BY_EPOCH
     if not path.is_file():
-        notes = run.config.frames(test)
-        scores = {
-            epoch: score(predict(run.load_network(str(epoch)), notes, settings.device)) for epoch in run.history.epoch
-        }
-        rows = [{"epoch": epoch, "test_loss": s["loss"], "test_accuracy": s["accuracy"]} for epoch, s in scores.items()]
+        notes, rows = run.config.frames(test), []
+        for epoch in run.history["epoch"]:
+            scores = score(predict(run.load_network(str(epoch)), notes, settings.device))
+            rows.append({"epoch": epoch, "test_loss": scores["loss"], "test_accuracy": scores["accuracy"]})
         write_table(path, pd.DataFrame(rows))
-    return pd.read_csv(path)
+    return read_table(path, ["epoch", "test_loss", "test_accuracy"], "delete it and test every epoch again")
 
 
 # The name begins with "test", but pytest has nothing to collect here.
@@ -101,14 +150,6 @@ def evaluate_network(
 
     Parameters
     ----------
-    network : torch.nn.Module
-        The trained network.
-    config : RunConfig
-        How it reads its notes.
-    cached : NSynthSplit
-        The notes.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
     out : pathlib.Path, optional
         Folder to add the predictions to; those of other splits that are there stay.
 
@@ -120,40 +161,23 @@ def evaluate_network(
     Raises
     ------
     InputError
-        If `out` holds a run that was trained there, or the predictions of another configuration.
+        If `out` holds anything else than predictions of this configuration.
     """
-    if out is not None and holds_another(out, {"config": asdict(config)}):
-        raise InputError(f"{out} holds another run; choose a new folder for the predictions.")
+    if out is not None:
+        check_folder(out, {"config": config})
     table, scores = classify(network, config.frames(cached), device)
     if out is not None:
-        _keep_predictions(out, table.assign(checkpoint="last", split=cached.name), config, scores)
+        kept = Run(out)
+        tables, metrics = [table.assign(checkpoint="last", split=cached.name)], {}
+        if kept.finished:
+            there = read_predictions(out)
+            tables.insert(0, there[there["split"] != cached.name])
+            metrics = kept.metrics["last"]
+        write_json(out / "config.json", {"config": asdict(config)})
+        write_json(out / "environment.json", describe_environment())
+        write_table(out / "predictions.parquet", pd.concat(tables, ignore_index=True))
+        write_json(out / "metrics.json", {"last": metrics | {cached.name: scores}})
     return scores
-
-
-def _keep_predictions(out: Path, table: pd.DataFrame, config: RunConfig, scores: dict) -> None:
-    split = table["split"].iloc[0]
-    there = pd.read_parquet(out / "predictions.parquet") if (out / "predictions.parquet").is_file() else table[:0]
-    metrics = Run(out).metrics if Run(out).finished else {"last": {}}
-    write_json(out / "config.json", {"config": asdict(config)})
-    write_json(out / "environment.json", describe_environment())
-    write_table(out / "predictions.parquet", pd.concat([there[there["split"] != split], table], ignore_index=True))
-    write_json(out / "metrics.json", metrics | {"last": metrics["last"] | {split: scores}})
-
-
-def classify(network: nn.Module, notes: NSynthDataset, device: str) -> tuple[pd.DataFrame, dict]:
-    """What `predict` returns, and what `score` says of it with the ``seconds`` that both took."""
-    started = time.perf_counter()
-    table = predict(network, notes, device)
-    return table, score(table) | {"seconds": time.perf_counter() - started}
-
-
-def score(predictions: pd.DataFrame) -> dict:
-    """Loss, accuracy (a fraction), correct notes and all notes of a table of predictions."""
-    logits = torch.tensor(predictions[LOGITS].to_numpy(dtype=np.float32))
-    labels = torch.tensor([FAMILIES.index(family) for family in predictions["family"]])
-    correct = int((logits.argmax(dim=1) == labels).sum())
-    loss = float(functional.cross_entropy(logits, labels))
-    return {"loss": loss, "accuracy": correct / len(labels), "correct": correct, "notes": len(labels)}
 
 
 def choose_device(device: str) -> torch.device:

@@ -8,28 +8,45 @@ import json
 import os
 import platform
 import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal, NotRequired
 
+import numpy as np
 import pandas as pd
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset
-from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.models import build_network
-from nsynth_helpers.settings import InputError, Settings, atomic_write
+from nsynth_helpers.settings import InputError, Settings, atomic_write, file_lock, write_json
 
 CHECKPOINTS = ("last", "best")
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
 RECORDED_PACKAGES = ("torch", "lightning", "numpy", "pandas", "librosa", "soundfile", "nsynth-workbook")
 RESUME_FILE, LOCK_FILE = "training.ckpt", "training.lock"
-# What a committed run leaves behind: large, or of use only while the training goes on.
-NOT_KEPT = ("epochs", RESUME_FILE, LOCK_FILE, "*.tmp")
+MANIFEST, BY_EPOCH = "manifest.json", "test_by_epoch.csv"
+# What a committed run keeps; the rest is large, or of use only while the training goes on.
+KEPT_FILES = (
+    *("config.json", "environment.json", "history.csv", "best.safetensors", "last.safetensors"),
+    *("predictions.parquet", BY_EPOCH, "metrics.json"),
+)
+
+Whole = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -42,42 +59,40 @@ class RunConfig:
         A name of `models.NETWORKS`.
     network_arguments : dict
         Arguments that differ from the named network's.
-    epochs, batch_size : int
-        Epochs of training, notes in a batch.
-    learning_rate : float
-        Learning rate.
-    optimizer : {"adam", "adamw", "sgd"}
-        The optimizer; `momentum` is for ``sgd`` alone.
     momentum, weight_decay : float
-        Momentum of SGD; L2 weight decay (decoupled for ``adamw``).
+        Momentum of ``sgd`` alone; L2 weight decay (decoupled for ``adamw``).
     shuffle : bool
         Whether training notes are mixed in every epoch; the 2018 code did not.
     seed : int
-        Seed of weights and shuffling.
-    seconds : float
-        Seconds of each note.
-    step_size : int
-        Samples in one step.
+        Seed of weights, shuffling and dropout.
     normalise_level : bool
         Scale each note to a peak of 1.
     precision : str
         Lightning's precision of the training; evaluation is float32.
+
+    Examples
+    --------
+    >>> config = RunConfig("blstm", {"hidden_size": 64}, epochs=2)
+    >>> config.build_network().out.in_features
+    128
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     network: str = "lstm"
     network_arguments: dict = field(default_factory=dict)
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 0.0008
-    optimizer: str = "adam"
-    momentum: float = 0.8
-    weight_decay: float = 0.0
+    epochs: Whole = 20
+    batch_size: Whole = 32
+    learning_rate: Positive = 0.0008
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: NotNegative = 0.8
+    weight_decay: NotNegative = 0.0
     shuffle: bool = True
-    seed: int = 2018
-    seconds: float = 1.0
-    step_size: int = STEP_SIZE
+    seed: Annotated[int, Field(ge=0)] = 2018
+    seconds: Positive = 1.0
+    step_size: Whole = STEP_SIZE
     normalise_level: bool = False
-    precision: str = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @classmethod
     def from_settings(cls, network: str, settings: Settings, **changes) -> RunConfig:
@@ -108,19 +123,81 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+class Record(TypedDict):
+    """``config.json``; a run of predictions alone has no data of its own."""
+
+    config: RunConfig
+    data: NotRequired[dict[str, str]]
+
+
+class Scores(TypedDict):
+    """How a network did on one split."""
+
+    loss: float
+    accuracy: Share
+    correct: int
+    notes: int
+    seconds: float
+
+
+class CheckpointScores(TypedDict):
+    """How one checkpoint of a training did."""
+
+    epoch: int
+    valid: Scores
+    test: Scores
+
+
+class TrainingMetrics(TypedDict):
+    """``metrics.json`` of a training; those of before 2026-11 do not tell which test split they are of."""
+
+    training_seconds: float
+    test_digest: NotRequired[str]
+    last: CheckpointScores
+    best: CheckpointScores
+
+
+class PredictionMetrics(TypedDict):
+    """``metrics.json`` of a run of predictions alone: scores by split."""
+
+    last: dict[str, Scores]
+
+
+class ManifestEntry(TypedDict):
+    """One run that was trained or found: its folder, from the folder of runs; its network; when, in UTC."""
+
+    run: str
+    network: str
+    time: str
+
+
+def validated(kind, text: str | bytes, where: object, remedy: str):
+    """What a text of JSON holds, as `kind` describes it.
+
+    Raises
+    ------
+    InputError
+        If it is not of that kind; the sentence names where it is from, the field and the remedy.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"])) or "content"
+        raise InputError(f"{where}: its {field} cannot be used ({problem['msg'].lower()}); {remedy}.") from None
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and what it holds; each part is read when it is asked for.
+    """A run's folder and what it holds; each part is read, and validated, when it is asked for.
+
+    Every part raises `InputError` if its file is missing or damaged.
 
     Attributes
     ----------
     path : pathlib.Path
         The folder: ``config.json``, ``environment.json``, ``history.csv``, ``best.safetensors``,
         ``last.safetensors``, ``epochs/``, ``predictions.parquet``, ``metrics.json``. A run may hold predictions alone.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training, 04_result_analysis.
     """
 
     path: Path
@@ -131,42 +208,39 @@ class Run:
         return (self.path / "metrics.json").is_file()
 
     @cached_property
-    def record(self) -> dict:
-        """``config.json``: the configuration and the digests of the data."""
-        return self._json("config.json")
+    def record(self) -> Record:
+        """The configuration, and the digests and the name of the data."""
+        return self._json("config.json", Record)
 
-    @cached_property
+    @property
     def config(self) -> RunConfig:
         """The configuration."""
-        return RunConfig(**self.record["config"])
+        return self.record["config"]
 
     @cached_property
-    def metrics(self) -> dict:
+    def metrics(self) -> TrainingMetrics | PredictionMetrics:
         """Losses and accuracies by checkpoint and split, and seconds of training and testing."""
-        return self._json("metrics.json")
+        return self._json("metrics.json", TrainingMetrics if "data" in self.record else PredictionMetrics)
 
     @cached_property
-    def environment(self) -> dict:
+    def environment(self) -> dict[str, str | int | None]:
         """The versions and the machine that made the run."""
-        return self._json("environment.json")
+        return self._json("environment.json", dict[str, str | int | None])
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: `HISTORY_COLUMNS`, accuracies as fractions."""
-        return read_history(self.path)
+        """One row an epoch: `HISTORY_COLUMNS`, accuracies as fractions; without rows before the first has ended."""
+        history = read_history(self.path)
+        if self.finished and "data" in self.record and len(history) != self.config.epochs:
+            raise InputError(
+                f"{self.path / 'history.csv'} has {len(history)} of {self.config.epochs} epochs; put the whole file "
+                "back, or train the run again with --retrain."
+            )
+        return history
 
     def predictions(self, split: str = "test", checkpoint: str = "last") -> pd.DataFrame:
-        """The logits of each note of a split: ``note_str``, ``family``, ``logit_<family>`` ...
-
-        Raises
-        ------
-        InputError
-            If the run holds no predictions of that split and checkpoint.
-        """
-        path = self.path / "predictions.parquet"
-        if not path.is_file():
-            raise InputError(f"{self.path} holds no predictions; finish the run or choose another.")
-        table = pd.read_parquet(path)
+        """The logits of each note of a split: ``note_str``, ``family``, ``logit_<family>`` ..."""
+        table = read_predictions(self.path)
         chosen = table[(table["split"] == split) & (table["checkpoint"] == checkpoint)]
         if chosen.empty:
             raise InputError(
@@ -185,38 +259,11 @@ class Run:
         name = f"{checkpoint}.safetensors" if checkpoint in CHECKPOINTS else epoch_file(int(checkpoint))
         return load_weights(self.config.build_network(), self.path / name)
 
-    def _json(self, name: str) -> dict:
+    def _json(self, name: str, kind):
         path = self.path / name
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing; {self.path} is no finished run, train it first.") from None
-        except ValueError as error:
-            raise InputError(f"{path} is not valid JSON ({error}); delete the run and train it again.") from None
-
-
-def find_run(settings: Settings, config: RunConfig, splits: dict[str, NSynthSplit]) -> Run:
-    """A finished run of this configuration and data, or else the committed one of the same network.
-
-    The committed run (``results/mini-<network>``) may have been made with other settings or on other data: its
-    ``path`` and ``record`` say which, and the notebook shows them.
-
-    Raises
-    ------
-    InputError
-        If neither is there.
-
-    Notes
-    -----
-    Used in: 03_blstm_training, 04_result_analysis.
-    """
-    run = Run(run_folder(settings, config, splits))
-    if run.finished:
-        return run
-    committed = Run(settings.results / f"mini-{config.network}")
-    if committed.finished:
-        return committed
-    raise InputError(f"{run.path} is no finished run; train the {config.network} first (notebooks 02 and 03).")
+        if not path.is_file():
+            raise InputError(f"{path} is missing; {self.path} is no finished run, train it first.")
+        return validated(kind, path.read_bytes(), path, "put the file back, or delete the run and train it again")
 
 
 def run_folder(settings: Settings, config: RunConfig, splits: dict[str, NSynthSplit]) -> Path:
@@ -229,13 +276,18 @@ def data_digests(splits: dict[str, NSynthSplit]) -> dict[str, str]:
     return {split: splits[split].digest for split in ("train", "valid")}
 
 
+def epoch_file(epoch: int) -> str:
+    """The file of one epoch's weights inside a run."""
+    return f"epochs/epoch-{epoch:03d}.safetensors"
+
+
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
     """Load a safetensors file into a network; nothing in such a file can execute.
 
     Raises
     ------
     InputError
-        If the file is missing, no safetensors file, or holds the weights of another network.
+        If the file is missing, no safetensors file, of another network, or holds weights that are no numbers.
     """
     try:
         weights = load_file(path)
@@ -243,9 +295,14 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
         raise InputError(f"{path} does not exist; check the path, or train the run again.") from None
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file ({error}); only safetensors weights are read.") from None
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    if {name: tuple(value.shape) for name, value in weights.items()} != shapes:
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != shapes:
         raise InputError(f"{path} holds the weights of another network; choose the network it was trained as.")
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise InputError(
+            f"{path} holds weights that are no finite numbers: its training diverged; choose other weights, or train "
+            "again with a lower learning rate."
+        )
     network.load_state_dict(weights)
     return network.eval()
 
@@ -256,10 +313,33 @@ def save_weights(network: nn.Module, path: Path) -> None:
     atomic_write(path, lambda temporary: save_file(weights, temporary))
 
 
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as csv or parquet, by the path's suffix, whole or not at all."""
+    write = table.to_csv if path.suffix == ".csv" else table.to_parquet
+    atomic_write(path, lambda temporary: write(temporary, index=False))
+
+
+def read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+    """The numeric columns of a csv file; raises `InputError`, with the remedy, if it lacks one or a number."""
+    try:
+        return pd.read_csv(path)[list(columns)].astype(float).astype({"epoch": int})
+    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path} is damaged ({error}); {remedy}.") from None
+
+
 def read_history(folder: Path) -> pd.DataFrame:
-    """The history of a run, or an empty one where none has been written yet."""
+    """The history of a run, which may still grow; empty where none has been written yet."""
     path = folder / "history.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    if not path.is_file():
+        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    remedy = "put the whole file back, or train the run again with --retrain"
+    history = read_table(path, HISTORY_COLUMNS, remedy)
+    # A training that diverged has losses that are missing; an epoch, its accuracies and its time are always there.
+    whole = history[["train_accuracy", "valid_accuracy"]].apply(lambda column: column.between(0, 1)).all(axis=1)
+    whole &= np.isfinite(history["seconds"]) & (history["epoch"] == np.arange(len(history)) + 1)
+    if not whole.all():
+        raise InputError(f"{path} is damaged (its row {whole.argmin() + 1} is not that of a whole epoch); {remedy}.")
+    return history
 
 
 def best_epoch(history: pd.DataFrame) -> pd.Series:
@@ -275,36 +355,115 @@ def best_epoch(history: pd.DataFrame) -> pd.Series:
     return history.loc[history["valid_loss"].idxmin()]
 
 
-def holds_another(path: Path, record: dict) -> bool:
-    """Whether a folder holds a run of another configuration or training data than ``config.json`` would say.
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """All predictions of a run: ``note_str``, ``family``, ``logit_<family>`` ..., ``checkpoint``, ``split``."""
+    path = folder / "predictions.parquet"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no predictions; finish the run or choose another.")
+    try:
+        table = pd.read_parquet(path)
+        named = table[["note_str", "family", "checkpoint", "split"]]
+        sound = np.isfinite(table[LOGITS].to_numpy(dtype=float)).all() and named["family"].isin(FAMILIES).all()
+        if not sound or named.duplicated(["note_str", "checkpoint", "split"]).any():
+            raise ValueError("a family, a logit or a note's name is not right")
+    except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        raise InputError(
+            f"{path} is no table of predictions ({error}); put it back, or evaluate the network again elsewhere."
+        ) from None
+    return table
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder, which need not be there.
-    record : dict
-        ``config`` and, unless the run is of predictions alone, ``data``.
+
+def own_files(folder: Path) -> list[Path]:
+    """The files of a folder that a training makes, also half-written ones, with ``config.json`` first."""
+    names = (*KEPT_FILES, RESUME_FILE, "training.tmp", "epochs/epoch-*.safetensors")
+    found = [file for name in names for ending in ("", ".[0-9]*.tmp") for file in sorted(folder.glob(name + ending))]
+    return [file for file in found if file.is_file() or file.is_symlink()]
+
+
+def check_folder(path: Path, record: Record | None = None) -> None:
+    """Refuse a folder that a run must not be written into, and touch nothing.
+
+    It may be new or empty, or hold a run: that of the `record`, or any run without one.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
     """
+    existing = next(place for place in (path, *path.parents) if place.exists() or place.is_symlink())
+    if not existing.is_dir():
+        raise InputError(f"{existing} is no folder; choose another place for the run.")
+    # What a run that was killed at its first moment left: its lock, which is empty, and a part of its record.
+    started = (f"{LOCK_FILE}", "config.json.")
+    if existing != path or all(e.name.startswith(started) and not e.stat().st_size for e in path.iterdir()):
+        return
     if not (path / "config.json").is_file():
-        return False
+        raise InputError(f"{path} holds other things than a run; choose a new or an empty folder.")
+    for file in own_files(path):
+        if file.is_symlink() or (file.parent != path and file.parent.is_symlink()):
+            raise InputError(f"{file} lies behind a link, which no training makes; choose another folder.")
     there = Run(path).record
-    return there["config"] != record["config"] or _digests(there) != _digests(record)
+    if record is not None and _identity(there) != _identity(record):
+        raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
 
 
-def _digests(record: dict) -> dict:
-    # A run of predictions alone has no data of its own.
-    return {split: record.get("data", {}).get(split) for split in ("train", "valid")}
+def _identity(record: Record) -> str:
+    data = record.get("data", {})
+    # As JSON, in which a tuple is a list.
+    return json.dumps([asdict(record["config"]), data.get("train"), data.get("valid")], sort_keys=True)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as csv or parquet, by the path's suffix, whole or not at all."""
-    write = table.to_csv if path.suffix == ".csv" else table.to_parquet
-    atomic_write(path, lambda temporary: write(temporary, index=False))
+def remove_run(folder: Path) -> None:
+    """Remove a run's own files, its record last, and nothing else."""
+    for file in reversed(own_files(folder)):
+        file.unlink()
+    with suppress(OSError):  # something else is in it
+        (folder / "epochs").rmdir()
 
 
-def epoch_file(epoch: int) -> str:
-    """The file of one epoch's weights inside a run."""
-    return f"epochs/epoch-{epoch:03d}.safetensors"
+def keep_run(run: Run, path: Path) -> Run:
+    """Copy a finished run to where it is committed, without each epoch's weights; a run kept there is replaced.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished, or the folder holds anything else than a kept run.
+    """
+    if not run.finished:
+        raise InputError(f"{run.path} is no finished run; train it first.")
+    check_folder(path)
+    if (path / "epochs").exists() or (path / RESUME_FILE).exists():
+        raise InputError(f"{path} is a run with all its epochs, not a kept one; choose another folder.")
+    path = path.resolve()
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as copies:
+        names = [name for name in KEPT_FILES if (run.path / name).is_file()]
+        for name in names:
+            shutil.copyfile(run.path / name, Path(copies, name))
+        remove_run(path)
+        for name in names:
+            Path(copies, name).replace(path / name)
+    return Run(path)
+
+
+def note_run(run: Run, runs: Path) -> None:
+    """Put a run at the end of the manifest of a folder of runs: the list of those that were trained or found last."""
+    entry = {
+        "run": Path(os.path.relpath(run.path, runs)).as_posix(),
+        "network": run.config.network,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    with file_lock(runs / "manifest.lock", f"writes {runs / MANIFEST}"):
+        others = [other for other in read_manifest(runs) if other["run"] != entry["run"]]
+        write_json(runs / MANIFEST, [*others, entry])
+
+
+def read_manifest(runs: Path) -> list[ManifestEntry]:
+    """The manifest of a folder of runs, the newest entry last; empty where nothing has been trained or found."""
+    if not (runs / MANIFEST).is_file():
+        return []
+    text = (runs / MANIFEST).read_bytes()
+    return validated(list[ManifestEntry], text, runs / MANIFEST, "delete it, the next training writes it anew")
 
 
 def describe_environment() -> dict:
@@ -318,24 +477,6 @@ def describe_environment() -> dict:
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def keep_run(run: Run, path: Path) -> Run:
-    """Copy a finished run to where it is committed, without each epoch's weights.
-
-    Raises
-    ------
-    InputError
-        If the run is not finished.
-    """
-    if not run.finished:
-        raise InputError(f"{run.path} is no finished run; train it first.")
-    temporary = path.with_name(path.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns(*NOT_KEPT))
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.replace(path)
-    return Run(path)
 
 
 def _version(package: str) -> str | None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_fit import TINY, tones
 
+from conftest import TINY, tones
 from nsynth_helpers.analysis.comparisons import run_outcomes
 from nsynth_helpers.analysis.statistics import Interval, detectable_difference, two_proportion_test
 from nsynth_helpers.claims.evidence import (

@@ -16,31 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import cached_split
-from nsynth_helpers.analysis.outcomes import majority_accuracy
-from nsynth_helpers.data.cache import NSynthSplit, load_splits
+from conftest import TINY, tones
+from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.dataset import NSynthDataModule
-from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.settings import InputError, Settings
 from nsynth_helpers.training import fit as training
-from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.fit import find_run, fit
 from nsynth_helpers.training.predict import LOGITS, evaluate_network, predict, score, test_every_epoch
-from nsynth_helpers.training.runs import HISTORY_COLUMNS, Run, RunConfig, find_run, keep_run, load_weights, run_folder
-
-TINY = RunConfig(network_arguments={"hidden_size": 12, "num_layers": 1}, epochs=4, batch_size=8, seconds=0.1)
-
-
-def tones(split: str, notes_of_each: int, seed: int) -> NSynthSplit:
-    """Notes of which each family has a pitch of its own: easy to learn."""
-    random = np.random.default_rng(seed)
-    time_axis = np.arange(SAMPLE_RATE // 10) / SAMPLE_RATE
-    names, waveforms = [], []
-    for number, family in enumerate(FAMILIES):
-        for velocity in range(notes_of_each):
-            names.append(f"{family}_acoustic_{seed:03d}-{40 + number:03d}-{velocity:03d}")
-            wave = np.sin(2 * np.pi * (100 + 150 * number) * time_axis + random.uniform(0, 0.3))
-            waveforms.append(30_000 * wave)
-    return cached_split(split, names, waveforms, f"{split}-{seed}")
+from nsynth_helpers.training.runs import HISTORY_COLUMNS, Run, RunConfig, keep_run, load_weights, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +173,10 @@ def test_find_run_prefers_a_finished_run_and_falls_back_to_the_committed_one(spl
 CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_fit import TINY, tones
+from conftest import TINY, tones
 from dataclasses import replace
 from nsynth_helpers.settings import Settings
-from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.fit import find_run, fit
 splits = {{"train": tones("train", 8, 1), "valid": tones("valid", 2, 2), "test": tones("test", 3, 3)}}
 print("ready", flush=True)
 fit(replace(TINY, epochs=12), splits, Settings.from_environment({{"NSYNTH_DEVICE": "cpu"}}), Path({path!r}))
@@ -237,7 +220,7 @@ def test_weights_and_states_that_could_execute_are_refused(splits, settings, tmp
     with pytest.raises(KeyboardInterrupt):
         fit(TINY, splits, settings, path, callbacks=[StopAfter(1)])
     torch.save({"state_dict": Evil()}, path / training.RESUME_FILE)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(InputError, match=r"training\.ckpt is damaged or of another version; delete it"):
         fit(TINY, splits, settings, path)
     assert not (tmp_path / "executed").exists()
 
@@ -278,7 +261,7 @@ def test_every_epoch_is_tested_once_and_remembered(splits, settings):
 
 
 def test_an_unknown_optimizer_is_refused(splits, settings):
-    with pytest.raises(InputError, match="no optimizer 'adagrad'"):
+    with pytest.raises(InputError, match=r"optimizer cannot be used .*'adam'"):
         fit(replace(TINY, optimizer="adagrad"), splits, settings)
 
 
@@ -317,5 +300,6 @@ def test_a_folder_of_predictions_alone_is_refused_in_one_sentence(splits, settin
 def test_the_earlier_networks_beat_the_majority_by_ten_points_on_the_mini_subset(network, epochs, settings):
     mini = load_splits(settings)
     run = fit(RunConfig.from_settings(network, settings, epochs=epochs), mini, settings)
-    _, majority = majority_accuracy(mini["train"].notes, run.predictions("test"))
+    most = mini["train"].notes["family"].mode()[0]
+    majority = (run.predictions("test")["family"] == most).mean()
     assert run.metrics["last"]["test"]["accuracy"] >= majority + 0.1
