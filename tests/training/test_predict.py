@@ -57,6 +57,6 @@ def test_predictions_are_not_added_to_another_run(tmp_path):
     for config, data in ((other, None), (SMALL, {"train": "x"})):
         (tmp_path / "config.json").write_text(json.dumps(record | ({"data": data} if data else {})))
         there = (tmp_path / "predictions.parquet").read_bytes()
-        with pytest.raises(InputError, match="holds another run; choose a new folder"):
+        with pytest.raises(InputError, match="holds a run of another configuration"):
             evaluate_network(config.build_network(), config, split_of("valid"), "cpu", tmp_path)
         assert (tmp_path / "predictions.parquet").read_bytes() == there
