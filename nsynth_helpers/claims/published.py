@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,98 +12,59 @@ from nsynth_helpers.analysis.outcomes import name_confusion_matrix
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.runs import HISTORY_COLUMNS
 
-REPORT_FILE = Path(__file__).with_name("report_2018.json")
 RECURRENT_NETWORKS = ("lstm", "blstm")
 EARLIER_NETWORKS = ("fully_connected", "convolutional")
 
 
 def read_report() -> dict:
-    """All facts of the report: hyperparameters, results of each network, and the claims of its text.
+    """All facts of the report: hyperparameters, results of each network, and the claims of its text."""
+    return json.loads(Path(__file__).with_name("report_2018.json").read_text())
 
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
-    return json.loads(REPORT_FILE.read_text())
+
+def claims() -> list[str]:
+    """The fourteen claims in the report's words, without our remarks in brackets on how to test them."""
+    return [re.sub(r" \([^)]*\)", "", claim) for claim in read_report()["claims"]]
 
 
 def accuracy(network: str) -> float:
-    """The published test accuracy of a network, a fraction of the 4,096 notes of nsynth-test.
+    """The published test accuracy, a fraction of the 4,096 notes of nsynth-test.
 
-    Parameters
-    ----------
-    network : {"lstm", "blstm", "fully_connected", "convolutional"}
-        The last two are those of the group's earlier reports.
+    `network` is ``lstm``, ``blstm``, or one of the group's earlier reports: ``fully_connected``, ``convolutional``.
+    The report has no other: `InputError`, as everywhere below.
 
-    Raises
-    ------
-    InputError
-        If the report has no such network.
-
-    Notes
-    -----
-    Used in: 02_lstm_training, 03_blstm_training, 04_result_analysis.
+    Examples
+    --------
+    >>> accuracy("lstm")
+    0.64844
     """
     return _result(network, (*RECURRENT_NETWORKS, *EARLIER_NETWORKS))["accuracy_percent"] / 100
 
 
 def correct_notes(network: str) -> int:
-    """How many of the 4,096 test notes the ``lstm`` or ``blstm`` classified correctly.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
+    """How many of the 4,096 test notes the ``lstm`` or ``blstm`` classified correctly."""
     return _result(network)["correct"]
 
 
 def history(network: str) -> pd.DataFrame:
     """The published training curves of the ``lstm`` or ``blstm``, in the columns of `Run.history`.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each of the 20 epochs: `HISTORY_COLUMNS`, losses in nats and accuracies as fractions. ``seconds``
-        is empty, since only the whole training was timed.
-
-    Raises
-    ------
-    InputError
-        If the report has no curves of that network.
-
-    Notes
-    -----
-    The BLSTM's curves are those of the published vector figure; the LSTM's were read off a picture, to about 0.02
-    in loss and 0.3 points in accuracy.
-
-    Used in: 02_lstm_training, 03_blstm_training, 04_result_analysis.
+    Twenty epochs; losses in nats, accuracies as fractions, ``seconds`` empty (only the whole training was timed). The
+    BLSTM's curves are those of the published vector figure; the LSTM's were read off a picture, to about 0.02 nats
+    and 0.3 points.
     """
     curves = pd.DataFrame(_result(network)["curves"])
-    percentages = ["train_accuracy", "valid_accuracy"]
-    curves[percentages] /= 100
+    curves[["train_accuracy", "valid_accuracy"]] /= 100
     curves["epoch"] = curves.index + 1
     return curves.reindex(columns=list(HISTORY_COLUMNS))
 
 
 def confusion_matrix(network: str) -> pd.DataFrame:
-    """The published confusion matrix of the ``lstm`` or ``blstm`` on nsynth-test, in the shape of `analysis`'s own.
-
-    Notes
-    -----
-    Used in: 04_result_analysis.
-    """
+    """The published confusion matrix of the ``lstm`` or ``blstm`` on nsynth-test; rows actual, columns predicted."""
     return name_confusion_matrix(_result(network)["confusion_matrix"])
 
 
 def training_seconds(network: str) -> int:
-    """The published time of the ``lstm`` or ``blstm``, in seconds.
-
-    Notes
-    -----
-    The report gives hours and minutes from start to end, for training and testing together ("4 am to 5:53 pm").
-
-    Used in: 03_blstm_training, 04_result_analysis.
-    """
+    """The published time of the ``lstm`` or ``blstm``: training and testing together ("4 am to 5:53 pm")."""
     hours, minutes = map(int, _result(network)["training_time"].split(":"))
     return 3600 * hours + 60 * minutes
 

@@ -1,338 +1,210 @@
-"""A verdict on each claim of the 2018 report, computed from what was published, the grid of ablations and our runs.
+"""The claims of the 2018 report as a table of readings, and the one rule that judges them.
 
-Each claim, in each of its readings, puts a number in a range. It **holds** if the whole interval of the number lies
-inside the range, it **fails** if all of the interval lies outside, and else it is **undecided**. Real NSynth decides
-where it was measured; nsynth-mini is told apart.
+A reading puts a number in a range. Vague words were given a size before anything was judged: *about 3 points* is 1 to
+5, *changes little* is within 2 points, *much better* is above 5, *hardly learns* is less than 5 above the floor, *much
+longer* is above 1.2 times, *from about epoch 2* is by epoch 3, and errors spread evenly would mix two families up in a
+ninth of the cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
-from nsynth_helpers.analysis.comparisons import NETWORK_NAMES
-from nsynth_helpers.analysis.outcomes import accuracy_by_instrument, agreement
-from nsynth_helpers.analysis.statistics import (
-    FEWEST_VALUES,
-    Interval,
-    detectable_difference,
-    mcnemar_test,
-    two_proportion_test,
-)
-from nsynth_helpers.analysis.tables import compare_seeds
+from nsynth_helpers.claims import measures as m
 from nsynth_helpers.claims import published
-from nsynth_helpers.claims.evidence import (
-    A_GAIN,
-    FAILS,
-    HOLDS,
-    NO_RUNS,
-    NOT_TESTABLE,
-    ON_PUBLISHED,
-    PUBLISHED,
-    UNDECIDED,
-    Evidence,
-    Finding,
-    Measurement,
-    Verdict,
-    Wanted,
-    certain,
-    compare_on_same_notes,
-    compare_shares,
-    not_testable,
-    settle,
+from nsynth_helpers.training.grid import CORE_EPOCHS, MINI_DATA, MINOR_EPOCHS
+
+HOLDS, FAILS, UNDECIDED, NOT_TESTED, NOT_TESTABLE = "holds", "fails", "undecided", "not tested", "not testable"
+NOTHING_LEARNT, ONE_LEARNT = "nothing was learnt", "one arm learnt nothing"
+NOT_MEASURED, NO_INTERVAL, TOO_WIDE = "not measured", "no interval", "interval too wide"
+# In a two-sided sign-flip test, five pairs cannot reach 5 %; six can.
+FEWEST_TRAININGS = 6
+INFINITY = float("inf")
+CORE, MINOR = CORE_EPOCHS, MINOR_EPOCHS
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a claim puts a number, in the measure's unit: strictly between two ends."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.low == -INFINITY:
+            return f"below {self.high:.3g}"
+        return f"above {self.low:.3g}" if self.high == INFINITY else f"{self.low:.3g} to {self.high:.3g}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a claim, known by its number in the report's list.
+
+    The measure (of `measures`) is called with the evidence and the arguments; it is None where no number could speak
+    for or against the claim, and the note says why. Where the ``first_must_learn``, a first arm that learnt nothing
+    leaves the claim untested; else that is an effect like any other.
+    """
+
+    claim: int
+    text: str
+    measure: Callable | None = None
+    arguments: tuple = ()
+    wanted: Range | None = None
+    note: str = ""
+    first_must_learn: bool = False
+
+
+GAIN, LOSS, LITTLE = Range(0, INFINITY), Range(-INFINITY, 0), Range(-2, 2)
+ABOUT_THREE, MUCH = Range(1, 5), Range(5, INFINITY)
+LSTM, BLSTM, RNN, TANH = "2018 LSTM", "2018 BLSTM", "plain RNN", "tanh"
+ADAM = (LSTM, "LSTM, SGD", CORE)
+RIVALS = {
+    "third layer": (LSTM, "LSTM, 2 layers", CORE),
+    "LSTM cells": (LSTM, RNN, MINOR),
+    "tanh": (TANH, LSTM, MINOR),
+}
+# The report's own lists of families.
+WELL, WELL_BLSTM, PROBLEMS = ("string", "organ", "bass"), ("guitar", "vocal"), ("bass", "flute", "guitar", "keyboard")
+LITTLE_VARIETY, SIMILAR = ("string", "vocal"), ("keyboard", "brass")
+REST, MIXED_UP = "recall minus that of the families not named", "errors on keyboard and brass that mix the two up"
+
+READINGS: tuple[Reading, ...] = (
+    Reading(1, "LSTM, 3 layers minus 2", m.variant_difference, ((LSTM,), "LSTM, 2 layers", CORE), ABOUT_THREE),
+    Reading(1, "BLSTM, 3 layers minus 2", m.variant_difference, ((BLSTM,), "BLSTM, 2 layers", CORE), ABOUT_THREE),
+    Reading(2, "LSTM, Adam minus SGD at the same rate", m.variant_difference, ((LSTM,), "LSTM, SGD", CORE), MUCH),
+    Reading(2, "BLSTM, Adam minus SGD at the same rate", m.variant_difference, ((BLSTM,), "BLSTM, SGD", CORE), MUCH),
+    Reading(2, "gain by Adam minus gain by", m.gain_lead, (ADAM, RIVALS), GAIN),
+    Reading(2, "steep valleys in the loss", note="accuracies do not show the shape of the loss"),
+    Reading(3, "LSTM, with tanh minus without", m.variant_difference, ((TANH,), LSTM, MINOR), LITTLE),
+    Reading(4, "plain RNN minus the floor", m.accuracy_above_floor, (RNN, LSTM, MINOR), Range(-INFINITY, 5)),
+    Reading(5, "LSTM, lowest valid loss after epoch 3 minus up to it", m.late_minus_early_loss, ("lstm", 3), GAIN),
+    Reading(5, "BLSTM, lowest valid loss after epoch 3 minus up to it", m.late_minus_early_loss, ("blstm", 3), GAIN),
+    Reading(6, "LSTM, last epoch minus lowest valid loss", m.last_minus_best, (LSTM, CORE), GAIN),
+    Reading(6, "BLSTM, last epoch minus lowest valid loss", m.last_minus_best, (BLSTM, CORE), GAIN),
+    Reading(6, "last epoch minus lowest valid loss, on valid", m.published_last_minus_best, (), GAIN),
+    Reading(7, "published totals, two-proportion test", m.published_p_value, (), Range(0.05, INFINITY)),
+    Reading(7, "LSTM minus BLSTM", m.variant_difference, ((LSTM,), BLSTM, CORE), LITTLE),
+    Reading(7, "LSTM minus BLSTM, our runs on the same notes", m.run_difference, ("lstm", "blstm"), LITTLE),
+    Reading(8, "time of the BLSTM over the LSTM's", m.time_ratio, (), Range(1.2, INFINITY)),
+    Reading(9, f"LSTM, {REST}", m.recall_minus_rest, ("lstm", WELL), GAIN),
+    Reading(9, "LSTM, recall minus the BLSTM's", m.recall_minus_other, ("lstm", "blstm", WELL), GAIN),
+    Reading(9, f"BLSTM, {REST}", m.recall_minus_rest, ("blstm", WELL_BLSTM), GAIN),
+    Reading(9, "BLSTM, recall minus the LSTM's", m.recall_minus_other, ("blstm", "lstm", WELL_BLSTM), GAIN),
+    Reading(9, f"LSTM, problem families, {REST}", m.recall_minus_rest, ("lstm", PROBLEMS), LOSS),
+    Reading(9, f"BLSTM, problem families, {REST}", m.recall_minus_rest, ("blstm", PROBLEMS), LOSS),
+    Reading(10, "keyboard taken for bass, BLSTM minus LSTM", m.taken_for, ("blstm", "lstm", "keyboard", "bass"), GAIN),
+    Reading(
+        10,
+        "keyboard taken for bass, backwards minus forwards",
+        m.taken_for_backwards,
+        ("blstm", "keyboard", "bass"),
+        GAIN,
+    ),
+    Reading(10, "the end of a note", note="the networks hear the first second of notes that are held for three"),
+    Reading(
+        11,
+        "four seconds minus one",
+        m.variant_difference,
+        (("4 s",), LSTM, MINOR),
+        GAIN,
+        "ten epochs are few for 400 steps",
+        first_must_learn=True,
+    ),
+    Reading(11, "weight decay minus none", m.variant_difference, (("1e-4", "1e-3"), LSTM, MINOR), GAIN),
+    Reading(11, "bigger batch minus 32", m.variant_difference, (("64", "128", "256"), LSTM, MINOR), GAIN),
+    Reading(11, "four layers minus three", m.variant_difference, (("4 layers",), LSTM, MINOR), GAIN),
+    Reading(12, f"LSTM, {REST}", m.recall_minus_rest, ("lstm", LITTLE_VARIETY), GAIN),
+    Reading(12, f"BLSTM, {REST}", m.recall_minus_rest, ("blstm", LITTLE_VARIETY), GAIN),
+    Reading(12, f"LSTM, similar families, {REST}", m.recall_minus_rest, ("lstm", SIMILAR), LOSS),
+    Reading(12, f"BLSTM, similar families, {REST}", m.recall_minus_rest, ("blstm", SIMILAR), LOSS),
+    Reading(12, f"LSTM, {MIXED_UP}", m.share_mixed_up, ("lstm", SIMILAR), Range(100 / 9, INFINITY)),
+    Reading(12, f"BLSTM, {MIXED_UP}", m.share_mixed_up, ("blstm", SIMILAR), Range(100 / 9, INFINITY)),
+    Reading(12, "recall against variety over all families", note="ten families are too few for a correlation"),
+    Reading(13, "as stated", note="it names no attribute, so no number could contradict it"),
+    Reading(13, "if it is few instruments: LSTM, known minus new ones", m.known_minus_new, ("lstm",), GAIN),
+    Reading(14, "published accuracies", m.published_differences, (), GAIN, "one training each"),
+    Reading(14, "LSTM minus a fully connected net, our runs", m.run_difference, ("lstm", "fully_connected"), GAIN),
+    Reading(14, "LSTM minus a convolutional net, our runs", m.run_difference, ("lstm", "convolutional"), GAIN),
 )
-from nsynth_helpers.claims.family_claims import families, keyboard_as_bass, variety
-from nsynth_helpers.claims.sentences import p_value, points
-from nsynth_helpers.claims.training_claims import (
-    LITTLE,
-    RECURRENT,
-    adam,
-    last_beats_best,
-    measure_rows,
-    overfitting,
-    plain_rnn,
-    remedies,
-    tanh,
-    third_layer,
-    training_time,
-)
-from nsynth_helpers.training.grid import MINI_DATA
-
-# The verdicts in the order of a table's columns; their words, not only their colours, tell them apart.
-TINTS = {HOLDS: "#d5ecd9", FAILS: "#f6d5cc", UNDECIDED: "#f3ecc8", NOT_TESTABLE: "#e6e6e6"}
-NOT_SIGNIFICANT = Wanted(0.05, float("inf"), "p above 0.05")
-# The networks of our own that stand for those of the group's earlier reports.
-EARLIER = tuple(NETWORK_NAMES[network] for network in published.EARLIER_NETWORKS)
+# The claim that something *might* help: one reading that holds is enough.
+ONE_IS_ENOUGH = 11
 
 
-def verdict_table(evidence: Evidence) -> pd.DataFrame:
-    """The verdict on every claim of the 2018 report, in each of its readings.
+def judge(reading: Reading, estimate: m.Estimate | None) -> tuple[str, str]:
+    """The verdict on a reading, and the reason: the one rule.
 
-    Parameters
-    ----------
-    evidence : Evidence
-        What `evidence.gather_evidence` returns; what is not measured yet leaves rows undecided, and says so.
+    Without a measure it is not testable; where nothing was measured, no arm beat the floor, or nothing tells the
+    spread, it is not tested. Below six trainings of each arm it is undecided. Else it holds where the whole interval
+    lies in the range, fails where all of it lies outside, and is undecided where it reaches both sides.
+    """
+    if reading.measure is None:
+        return NOT_TESTABLE, ""
+    if estimate is None:
+        return NOT_TESTED, NOT_MEASURED
+    flags = list(estimate.learnt.values())
+    if flags and not (flags[0] if reading.first_must_learn else any(flags)):
+        return NOT_TESTED, NOTHING_LEARNT
+    effect = "" if all(flags) else ONE_LEARNT
+    if estimate.trainings is not None and estimate.trainings < FEWEST_TRAININGS:
+        seeds = f"{estimate.trainings} seed{'s' if estimate.trainings > 1 else ''}"
+        return UNDECIDED, f"{seeds}; {effect}" if effect else seeds
+    if pd.isna(estimate.low):
+        return NOT_TESTED, NO_INTERVAL
+    if reading.wanted.low < estimate.low and estimate.high < reading.wanted.high:
+        return HOLDS, effect
+    if estimate.high <= reading.wanted.low or estimate.low >= reading.wanted.high:
+        return FAILS, effect
+    return UNDECIDED, TOO_WIDE
+
+
+def verdict_table(evidence: m.Evidence) -> pd.DataFrame:
+    """The verdict on every claim of the report, in each of its readings, on each set of notes.
 
     Returns
     -------
     pandas.DataFrame
-        ``claim`` (its text in the report's facts), ``reading``, ``data`` (what decides), ``evidence``, ``verdict``
-        (``holds``, ``fails``, ``undecided`` or ``not testable``), ``detectable`` (of undecided rows).
-
-    Notes
-    -----
-    Used in: 05_ablations.
+        ``number`` and ``claim`` (the report's), ``reading``, ``data``, ``estimate``, ``low``, ``high``, ``unit``,
+        ``n`` and ``of`` (three seeds, 4096 notes), ``balanced`` (the estimate in balanced accuracy; NaN where only
+        totals are known), ``wanted``, ``verdict``, ``reason``, ``learnt_nothing`` (arms that do not beat the floor).
     """
-    claims = published.read_report()["claims"]
-    return pd.DataFrame([vars(verdict) for claim in claims for verdict in judge_claim(claim, evidence)])
+    words, rows = published.claims(), []
+    for reading in READINGS:
+        found = list(reading.measure(evidence, *reading.arguments)) if reading.measure else []
+        for estimate in found or [None]:
+            verdict, reason = judge(reading, estimate)
+            row = vars(estimate).copy() if estimate else {}
+            row |= {"number": reading.claim, "claim": words[reading.claim - 1], "verdict": verdict}
+            row["reading"] = ": ".join(filter(None, (reading.text, row.get("part"))))
+            row["reason"] = "; ".join(filter(None, (reason, reading.note)))
+            if reason == NOTHING_LEARNT:  # what networks that learnt nothing differ by is no estimate
+                row |= dict.fromkeys(("estimate", "low", "high", "balanced"), float("nan"))
+            row["wanted"] = str(reading.wanted or "")
+            row["learnt_nothing"] = "; ".join(arm for arm, flag in row.get("learnt", {}).items() if not flag)
+            rows.append(row)
+    columns = "number claim reading data estimate low high unit n of balanced wanted verdict reason learnt_nothing"
+    return pd.DataFrame(rows).reindex(columns=columns.split()).astype({"n": "Int64"})
 
 
-def count_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """How many readings of each claim hold, fail, are undecided or not testable.
+def verdicts_by_claim(table: pd.DataFrame) -> pd.DataFrame:
+    """One row and one verdict for each claim: the row of `verdict_table` that settles it.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `verdict_table` returns.
-
-    Notes
-    -----
-    Used in: 05_ablations.
+    A claim whose first reading is not testable is not; readings that were not tested are passed over; published and
+    real notes come before nsynth-mini. Of the ``readings`` that remain, one that fails fails the claim, else one that
+    is undecided leaves it open; where something *might* help, one that holds is enough.
     """
-    counts = pd.crosstab(table["claim"], table["verdict"])
-    return counts.reindex(index=table["claim"].drop_duplicates(), columns=list(TINTS), fill_value=0)
+    return pd.DataFrame([_settling(rows) for _, rows in table.groupby("number")]).reset_index(drop=True)
 
 
-def describe_verdicts(table: pd.DataFrame) -> str:
-    """Sum the verdict table up in a few sentences.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `verdict_table` returns.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    counts = table["verdict"].value_counts().reindex(list(TINTS), fill_value=0)
-    table = _as_claimed(table)
-    verdicts_of = table.groupby("claim", sort=False)["verdict"].agg(set)
-    whole = {verdict: [claim for claim, found in verdicts_of.items() if found == {verdict}] for verdict in TINTS}
-    rest = len(verdicts_of) - sum(map(len, whole.values()))
-    on_mini = table["data"].str.startswith(MINI_DATA)
-    only_mini = on_mini.groupby(table["claim"]).all()
-    listed = "; ".join(
-        f"{verdict} in every reading: "
-        f"{', '.join(f'“{claim}”' + (f' ({MINI_DATA} only)' if only_mini[claim] else '') for claim in claims)}"
-        for verdict, claims in whole.items()
-        if claims
-    )
-    return (
-        f"Of {len(table)} readings of {len(verdicts_of)} claims, {counts[HOLDS]} hold, {counts[FAILS]} fail, "
-        f"{counts[UNDECIDED]} are undecided and {counts[NOT_TESTABLE]} not testable. The readings of {rest} claims "
-        f"differ. {listed[:1].upper()}{listed[1:]}. {_told_by_mini(table.loc[on_mini, 'verdict'])}"
-    )
-
-
-def _told_by_mini(verdicts: pd.Series) -> str:
-    counts = verdicts.value_counts().reindex([HOLDS, FAILS, UNDECIDED], fill_value=0)
-    return (
-        f"{len(verdicts)} of the readings are decided on {MINI_DATA} alone and say nothing about NSynth: "
-        f"{counts[HOLDS]} hold, {counts[FAILS]} fail, {counts[UNDECIDED]} are undecided."
-    )
-
-
-def style_verdicts(table: pd.DataFrame) -> Styler:
-    """The verdict table for reading: each claim once, its readings below one another, text wrapped.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `verdict_table` returns.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    shown = _as_claimed(table).rename(columns={"data": "decided on"}).set_index(["claim", "reading"])
-    styler = _wrapped(shown[["evidence", "decided on", "verdict"]], "verdicts", (15, 20, 44, 10, 11))
-    return styler.map(lambda verdict: f"background-color: {TINTS[verdict]}; color: black", subset=["verdict"])
-
-
-def style_counts(table: pd.DataFrame) -> Styler:
-    """What `count_verdicts` makes of the verdict table, with the claims in full.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    return _wrapped(count_verdicts(_as_claimed(table)), "counts", (60, 10, 10, 10, 10))
-
-
-def _as_claimed(table: pd.DataFrame) -> pd.DataFrame:
-    """The claims as the report makes them, without our remarks in brackets on how to test them."""
-    return table.assign(claim=table["claim"].str.replace(r" \([^)]*\)", "", regex=True))
-
-
-def _wrapped(shown: pd.DataFrame, name: str, widths: tuple[int, ...]) -> Styler:
-    """A table for reading, with wrapped text and columns of these widths in percent, index levels first."""
-    styles = [
-        {"selector": "", "props": "table-layout: fixed; width: 100%"},
-        {"selector": "th, td", "props": "white-space: normal; text-align: left; vertical-align: top"},
-        {"selector": "th.row_heading", "props": "font-weight: normal"},
-    ]
-    # The first row of the head settles the widths of a fixed table: above the index it holds blank cells.
-    styles += [
-        {"selector": f"thead tr:first-child th:nth-child({place})", "props": f"width: {width}%"}
-        for place, width in enumerate(widths, start=1)
-    ]
-    # With a fixed name the same table gives the same page.
-    return Styler(shown, uuid=name, cell_ids=False).set_table_styles(styles)
-
-
-def judge_claim(claim: str, evidence: Evidence) -> list[Verdict]:
-    """The verdicts on one claim, which is known by words of its text.
-
-    Notes
-    -----
-    Used in: 05_ablations.
-    """
-    (make_outcomes,) = [judge for words, judge in CLAIMS.items() if words in claim]
-    return make_outcomes(claim, evidence)
-
-
-def not_significant(claim: str, evidence: Evidence) -> list[Verdict]:
-    """The published totals, the two networks over seeds (equal means within 2 points), and our runs note by note."""
-    over_seeds = measure_rows(evidence, "2018 LSTM", "2018 BLSTM", "LSTM minus BLSTM", LITTLE)
-    return [
-        settle(claim, "the published totals, two-proportion test", [_published_totals()]),
-        settle(claim, "the two networks as such, LSTM minus BLSTM", over_seeds),
-        settle(claim, "our two runs on the same notes, LSTM minus BLSTM", [_same_notes(evidence)], NO_RUNS),
-    ]
-
-
-def _published_totals() -> Measurement:
-    notes = published.read_report()["test_notes"]
-    lstm, blstm = (published.correct_notes(network) for network in RECURRENT)
-    test = two_proportion_test(lstm, notes, blstm, notes)
-    remark = _remark(test, detectable_difference(notes, notes, lstm / notes))
-    finding = Finding("p =", certain(test.p_value), float("nan"), NOT_SIGNIFICANT, "p")
-    return Measurement(PUBLISHED, ON_PUBLISHED, (finding,), remark=remark)
-
-
-def _same_notes(evidence: Evidence) -> Measurement | None:
-    if not evidence.has(*RECURRENT.values()):
-        return None
-    lstm, blstm = (evidence.networks[name].test for name in RECURRENT.values())
-    finding = compare_on_same_notes("LSTM minus BLSTM", lstm, blstm, LITTLE)
-    notes = agreement(lstm, blstm)
-    remark = f"McNemar's test: {p_value(mcnemar_test(notes['correct_a'], notes['correct_b']).p_value)}."
-    return Measurement(evidence.label(*RECURRENT.values()), evidence.on(*RECURRENT.values()), (finding,), remark=remark)
-
-
-def _remark(interval: Interval, detectable: float) -> str:
-    """No significant difference is not the same as none: what the interval still allows."""
-    return (
-        f"LSTM minus BLSTM {points(interval.estimate)} (95 %: {points(interval.low)} to {points(interval.high)}); "
-        f"a difference of {100 * detectable:.1f} points could have been detected."
-    )
-
-
-def prone_to_overfitting(claim: str, evidence: Evidence) -> list[Verdict]:
-    """Not testable as stated; but whether a network knows its instruments better than new ones is."""
-    reading = "LSTM, accuracy on instruments that train has minus accuracy on those that it lacks"
-    as_stated = not_testable(
-        claim,
-        "as stated",
-        "The claim names no attribute, so no data could contradict it. One candidate is tested below: few instruments "
-        "with many notes each, which a network can learn by heart.",
-    )
-    if evidence.has("LSTM") and not _both_kinds(evidence):
-        reason = f"The test split of {evidence.data} has no two instruments of each kind: known from train, and new."
-        return [as_stated, not_testable(claim, reading, reason)]
-    return [as_stated, settle(claim, reading, [_known_minus_new(evidence)], NO_RUNS)]
-
-
-def _accuracy_by_instrument(evidence: Evidence) -> tuple[pd.Series, pd.Series]:
-    """The LSTM's accuracy on each test instrument: those that train has, and those that it lacks."""
-    return accuracy_by_instrument(evidence.networks["LSTM"].test, evidence.train_instruments)
-
-
-def _both_kinds(evidence: Evidence) -> bool:
-    return min(map(len, _accuracy_by_instrument(evidence))) >= FEWEST_VALUES
-
-
-def _known_minus_new(evidence: Evidence) -> Measurement | None:
-    """Instruments, not notes, are compared: the notes of one instrument stand or fall together."""
-    if not evidence.has("LSTM"):
-        return None
-    known, new = _accuracy_by_instrument(evidence)
-    what = f"{len(known)} known minus {len(new)} new instruments"
-    finding = Finding(what, *compare_seeds(known, new), A_GAIN)
-    return Measurement(evidence.label("LSTM"), evidence.on("LSTM"), (finding,))
-
-
-def recurrent_suits(claim: str, evidence: Evidence) -> list[Verdict]:
-    """Each recurrent network against the two earlier ones: the published accuracies, and ours note by note."""
-    reading = "the published accuracies, each recurrent network minus each earlier one"
-    return [
-        settle(claim, reading, [_published_accuracies()]),
-        *(
-            settle(
-                claim,
-                f"here, the LSTM minus a {earlier} of its size",
-                [_against_earlier(evidence, earlier)],
-                NO_RUNS,
-            )
-            for earlier in EARLIER
-        ),
-    ]
-
-
-def _published_accuracies() -> Measurement:
-    notes = published.read_report()["test_notes"]
-    pairs = [(network, earlier) for network in RECURRENT for earlier in published.EARLIER_NETWORKS]
-    findings = (
-        compare_shares(
-            f"{RECURRENT[network]} minus {NETWORK_NAMES[earlier]}",
-            published.correct_notes(network),
-            notes,
-            round(published.accuracy(earlier) * notes),
-            notes,
-            A_GAIN,
-            len(pairs),
-        )
-        for network, earlier in pairs
-    )
-    return Measurement(PUBLISHED, ON_PUBLISHED, tuple(findings))
-
-
-def _against_earlier(evidence: Evidence, earlier: str) -> Measurement | None:
-    if not evidence.has("LSTM", earlier):
-        return None
-    finding = compare_on_same_notes(
-        f"LSTM minus {earlier}", evidence.networks["LSTM"].test, evidence.networks[earlier].test, A_GAIN
-    )
-    return Measurement(evidence.label("LSTM", earlier), evidence.on("LSTM", earlier), (finding,))
-
-
-# By words of the claim's text, so that no order of the claims is relied on.
-CLAIMS: dict[str, Callable[[str, Evidence], list[Verdict]]] = {
-    "third layer": third_layer,
-    "Adam": adam,
-    "tanh": tanh,
-    "plain RNN": plain_rnn,
-    "overfit from": overfitting,
-    "last model": last_beats_best,
-    "significant": not_significant,
-    "longer to train": training_time,
-    "problem families": families,
-    "end of a keyboard": keyboard_as_bass,
-    "might help": remedies,
-    "lesser variety": variety,
-    "certain attribute": prone_to_overfitting,
-    "recurrent network": recurrent_suits,
-}
+def _settling(rows: pd.DataFrame) -> pd.Series:
+    """The first row with the claim's verdict."""
+    first, tested = rows.iloc[0], rows[rows["verdict"].isin([HOLDS, FAILS, UNDECIDED])]
+    if first["verdict"] == NOT_TESTABLE or tested.empty:
+        return pd.concat([first, pd.Series({"readings": 0})])
+    real = tested[tested["data"] != MINI_DATA]
+    counted = tested if real.empty else real
+    order = (HOLDS, UNDECIDED, FAILS) if first["number"] == ONE_IS_ENOUGH else (FAILS, UNDECIDED, HOLDS)
+    verdict = next(verdict for verdict in order if verdict in set(counted["verdict"]))
+    return pd.concat([counted[counted["verdict"] == verdict].iloc[0], pd.Series({"readings": len(counted)})])
