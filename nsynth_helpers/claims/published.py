@@ -31,17 +31,18 @@ def accuracy(network: str) -> float:
 
     `network` is ``lstm``, ``blstm``, or one of the group's earlier reports: ``fully_connected``, ``convolutional``.
     The report has no other: `InputError`, as everywhere below.
-
-    Examples
-    --------
-    >>> accuracy("lstm")
-    0.64844
     """
     return _result(network, (*RECURRENT_NETWORKS, *EARLIER_NETWORKS))["accuracy_percent"] / 100
 
 
 def correct_notes(network: str) -> int:
-    """How many of the 4,096 test notes the ``lstm`` or ``blstm`` classified correctly."""
+    """How many of the 4,096 test notes the ``lstm`` or ``blstm`` classified correctly.
+
+    Examples
+    --------
+    >>> correct_notes("lstm")
+    2656
+    """
     return _result(network)["correct"]
 
 
