@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_fit import TINY, tones
 
+from conftest import TINY, tones
 from nsynth_helpers.analysis import family_scores, make_outcomes, run_outcomes, two_proportion_test
 from nsynth_helpers.claims import measures, published
 from nsynth_helpers.claims.measures import Evidence, gather_evidence
