@@ -31,7 +31,7 @@ COLOURS = (
 FAMILY_COLOURS = dict(zip(FAMILIES, COLOURS, strict=True)) | {DROPPED_FAMILY: "#404040"}
 # The second cue beside colour, for print and for colour-blind readers.
 MARKERS = "osD^vP*X<>"
-LINE_STYLES = ("-", "--", "-.", ":", (0, (7, 1)), (0, (3, 1, 1, 1, 1, 1)))
+LINE_STYLES = ("-", "--", "-.", ":", (0, (7, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 2, 2, 2)))
 HATCHES = ("", "///", "...")
 
 
