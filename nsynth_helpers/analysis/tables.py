@@ -100,11 +100,12 @@ def run_outcomes(
     The predictions that the run keeps are taken if they are of these very notes. A committed run may have met other
     data: then its network classifies the notes at hand.
     """
-    from nsynth_helpers.training.predict import predict  # here, since it loads torch
+    from nsynth_helpers.training.predict import predict, was_tested_on  # here, since it loads torch
     from nsynth_helpers.training.runs import data_digests
 
     notes = run.config.frames(splits[split])
-    if all(run.record["data"].get(name) == digest for name, digest in data_digests(dict(splits)).items()):
+    same = all(run.record["data"].get(name) == digest for name, digest in data_digests(dict(splits)).items())
+    if same and (split != "test" or was_tested_on(run, splits["test"])):
         kept = run.predictions(split, checkpoint)
         if kept["note_str"].tolist() == notes.notes["note_str"].tolist():
             return make_outcomes(kept)
@@ -219,8 +220,8 @@ def model_selection(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def baseline_of(variant: str) -> str:
-    """The 2018 network that a variant starts from."""
-    return "2018 BLSTM" if "BLSTM" in variant else "2018 LSTM"
+    """The 2018 network that a variant is set against: with one or two directions as it has; of 2018's own, the LSTM."""
+    return "2018 BLSTM" if "BLSTM" in variant and variant != "2018 BLSTM" else "2018 LSTM"
 
 
 def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
@@ -339,7 +340,7 @@ def differences_from_baseline(results: pd.DataFrame, column: str = "test_accurac
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
-        baseline = "2018 LSTM" if row.variant == "2018 BLSTM" else baseline_of(row.variant)
+        baseline = baseline_of(row.variant)
         if row.variant != baseline:
             found = compare_variants(results, row.data, row.variant, baseline, row.epochs, column)
             rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))
