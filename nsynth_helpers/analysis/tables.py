@@ -11,7 +11,6 @@ import pandas as pd
 from nsynth_helpers.analysis.outcomes import make_outcomes, scores_table
 from nsynth_helpers.analysis.statistics import (
     FEWEST_VALUES,
-    detectable_from_interval,
     detectable_mean_difference,
     mean_difference,
     wilson_interval,
@@ -359,19 +358,3 @@ def grid_progress(results: pd.DataFrame, grid: Sequence[Trial]) -> pd.DataFrame:
     wanted["done"] = [tuple(trial.key.values()) in done for trial in grid]
     table = wanted.groupby(ROW, as_index=False, sort=False).agg(trainings=("seed", "size"), done=("done", "sum"))
     return table.assign(missing=table["trainings"] - table["done"])
-
-
-# Until claims and plots are rebuilt on the functions above; then this block and comparisons.py go.
-ALWAYS = {"nsynth-mini": ("one family", 1 / len(FAMILIES)), "nsynth": ("bass", OFFICIAL_FAMILY_NOTES["test"][0] / 4096)}
-
-
-def compare_seeds(a, b, confidence=0.95):
-    """Welch's difference of means over seeds, and about what it could have detected."""
-    difference = mean_difference(a, b, confidence=confidence)
-    return difference, detectable_from_interval(difference)
-
-
-def row_name(group, variant):
-    """The variant, with its group where that says more."""
-    own = ("core", "baseline", "cell", "layers", "seconds", "shuffle", "level", "activation", "readout")
-    return variant if group in own else f"{group}: {variant}"

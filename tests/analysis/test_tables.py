@@ -49,19 +49,18 @@ def predictions(loudness: float = 3.0, wrong: int = 0) -> pd.DataFrame:
 
 
 def make_run(path: Path, splits, network: str = "lstm", **arguments) -> Run:
-    config = RunConfig(network=network, network_arguments=arguments, seconds=0.1)
+    config = RunConfig(network=network, network_arguments=arguments, seconds=0.1, epochs=3)
     record = {"config": config.__dict__, "data": data_digests(splits) | {"name": "made up"}}
     write_json(path / "config.json", record)
     torch.manual_seed(0)
     save_weights(config.build_network(), path / "last.safetensors")
     kept = predictions(wrong=4).assign(checkpoint="last", split="test")
     write_table(path / "predictions.parquet", kept)
-    seconds = {"epoch": [1, 2, 3], "seconds": [9.0, 2.0, 3.0], "valid_loss": [1.0, 2.0, 3.0]}
-    write_table(path / "history.csv", pd.DataFrame(seconds))
-    write_json(
-        path / "metrics.json",
-        {"training_seconds": 14.0, "last": {"test": {"seconds": 0.5}}, "best": {"epoch": 1}},
-    )
+    losses = {"train_loss": 1.0, "train_accuracy": 0.5, "valid_loss": [1.0, 2.0, 3.0], "valid_accuracy": 0.5}
+    write_table(path / "history.csv", pd.DataFrame({"epoch": [1, 2, 3], **losses, "seconds": [9.0, 2.0, 3.0]}))
+    scores = {"loss": 1.0, "accuracy": 0.8, "correct": 16, "notes": 20, "seconds": 0.5}
+    tested = {"epoch": 1, "valid": scores, "test": scores}
+    write_json(path / "metrics.json", {"training_seconds": 14.0, "last": tested | {"epoch": 3}, "best": tested})
     return Run(path)
 
 
