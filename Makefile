@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SCRATCH := build/test
 
 .DEFAULT_GOAL := help
-.PHONY: help install report test lab notebooks ablations bench clean
+.PHONY: help install report test lab reproduce notebooks ablations bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: $(STAMP)  ## check the style, run the tests, run the notebooks through nbv
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
+
+reproduce: $(STAMP)  ## fetch the weights of 2018 and nsynth-test, evaluate, compare with what was published (350 MB)
+	@$(RUN) -m nsynth_helpers reproduce
 
 notebooks: $(STAMP)  ## refresh the committed notebooks, figures and runs (for maintainers)
 	$(RUN) -m nsynth_helpers report --refresh

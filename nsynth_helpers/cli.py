@@ -25,6 +25,7 @@ Network = StrEnum("Network", "lstm blstm gru rnn fully_connected convolutional")
 Split = StrEnum("Split", "train valid test")
 Checkpoint = StrEnum("Checkpoint", "last best")
 DataOption = Annotated[str | None, typer.Option("--data", help="'mini' or a folder of NSynth splits.")]
+UrlOption = Annotated[str | None, typer.Option(envvar="NSYNTH_URL", help="A mirror of the official archives.")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -133,9 +134,7 @@ def prepare(
 def download(
     splits: Annotated[list[Split], typer.Argument(help="Which splits.")],
     to: Annotated[Path, typer.Option(help="Folder for the archives.")],
-    base_url: Annotated[
-        str | None, typer.Option(envvar="NSYNTH_URL", help="A mirror, instead of the official addresses.")
-    ] = None,
+    base_url: UrlOption = None,
 ) -> None:
     """Fetch official archives and verify their content; an interrupted download goes on where it stopped."""
     from nsynth_helpers.data.download import OFFICIAL_URLS
@@ -170,6 +169,30 @@ def subset(
     table = cut_subset(settings.data_folder, per_family, out, settings.seed)
     typer.echo(table.to_string())
     typer.echo(f"{table['notes'].sum()} notes in {out}")
+
+
+@app.command()
+def reproduce(
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="A .pth or safetensors file, instead of a published one; repeatable.")
+    ] = None,
+    data: DataOption = None,
+    device: DeviceOption = None,
+    base_url: UrlOption = None,
+) -> None:
+    """Fetch the weights of 2018 and nsynth-test, evaluate, and compare with what was published."""
+    from nsynth_helpers.claims.reproduce import reproduce as evaluate_published
+
+    mirror = {"base_urls": [base_url]} if base_url else {}
+    done, missing = evaluate_published(_settings(data=data, device=device), weights or (), **mirror)
+    for reproduction in done:
+        typer.echo(reproduction.line)
+    for network, reason in missing.items():
+        typer.echo(f"missing: the {network.upper()}. {reason}")
+    differing = [reproduction.network.upper() for reproduction in done if reproduction.differing_cells]
+    if differing and not missing:
+        typer.echo(f"not reproduced: {' and '.join(differing)}")
+    raise typer.Exit(1 if missing or differing else 0)
 
 
 @app.command()

@@ -106,9 +106,18 @@ def make_folder(tmp_path):
 def make_archive(tmp_path):
     """Make the archive of a split; ``examples_last`` is how tar packs a folder whose audio comes first."""
 
-    def make(split="test", note_strs=NOTE_STRS, suffix=".wav", examples_last=False, packed=True, root=tmp_path):
+    def make(
+        split="test",
+        note_strs=NOTE_STRS,
+        suffix=".wav",
+        examples_last=False,
+        packed=True,
+        root=tmp_path,
+        seconds=SECONDS,
+    ):
         records = json.dumps({note_str: record_of(note_str) for note_str in note_strs}).encode()
-        audio = [(f"nsynth-{split}/audio/{note_str}{suffix}", audio_of(note_str, suffix)) for note_str in note_strs]
+        names = [(note_str, f"nsynth-{split}/audio/{note_str}{suffix}") for note_str in note_strs]
+        audio = [(name, audio_of(note_str, suffix, seconds=seconds)) for note_str, name in names]
         examples = [(f"nsynth-{split}/examples.json", records)]
         name = f"nsynth-{split}.jsonwav.tar.gz" if packed else f"nsynth-{split}.tar"
         members = audio + examples if examples_last else examples + audio

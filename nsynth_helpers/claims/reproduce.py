@@ -1,0 +1,194 @@
+"""The published result from nothing: fetch the weights of 2018 and nsynth-test, check both, evaluate, compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import requests
+import torch
+from safetensors.torch import load_file, save_file
+
+from nsynth_helpers.analysis.outcomes import confusion_matrix, make_outcomes
+from nsynth_helpers.claims import published
+from nsynth_helpers.data.cache import load_split
+from nsynth_helpers.data.download import Download, RetryPolicy, download
+from nsynth_helpers.models import build_network
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, atomic_write, shown
+from nsynth_helpers.training.predict import evaluate_network
+from nsynth_helpers.training.runs import Run, RunConfig, load_weights
+
+REPOSITORY = "qiaoran-abbate/NSynthClassificationRNNs"
+COMMIT = "82919f83c058a2d54d80c7c944ce65bd86fcf1b6"
+BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/"
+FOLDER = PROJECT_ROOT / "build" / "published-2018"
+MOST_WEIGHT_BYTES = 50_000_000
+POLICY = RetryPolicy(attempts=4)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights in the report's repository; `blob` is git's name of it, which pins its content."""
+
+    path: str
+    blob: str
+
+
+PUBLISHED_WEIGHTS = {
+    "lstm": WeightFile("LSTM Results/net_model1.pth", "decdff769180ba2ea5fa279a1e8d15e86c7a2610"),
+    "blstm": WeightFile("BLSTM Results/net_model2.pth", "a77bbcc860d6cc86d18bfcd8769473e63314ee52"),
+}
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A published network, evaluated again: right notes of all, and the cells of its confusion matrix that differ."""
+
+    network: str
+    correct: int
+    notes: int
+    differing_cells: int
+
+    @property
+    def line(self) -> str:
+        """The published accuracy beside the computed one."""
+        matrix = published.confusion_matrix(self.network).to_numpy()
+        published_one = _accuracy(published.correct_notes(self.network), int(matrix.sum()))
+        return (
+            f"{self.network.upper():<5}  published {published_one}  computed {_accuracy(self.correct, self.notes)}  "
+            f"{self.differing_cells} cells of the confusion matrix differ"
+        )
+
+
+def _accuracy(correct: int, notes: int) -> str:
+    return f"{100 * correct / notes:.3f} % ({correct} of {notes})"
+
+
+def published_run(settings: Settings, network: str) -> Run:
+    """The run of predictions of a network of 2018: the committed one, or where `reproduce` keeps its own.
+
+    Examples
+    --------
+    >>> published_run(Settings(), "lstm").path.name
+    'lstm-2018'
+    """
+    committed = Run(settings.results / f"{network}-2018")
+    return committed if committed.finished else Run(settings.runs / f"{network}-2018")
+
+
+def reproduce(
+    settings: Settings,
+    weights: Sequence[Path] = (),
+    folder: Path = FOLDER,
+    base_url: str = BASE_URL,
+    policy: RetryPolicy = POLICY,
+    **data_source,
+) -> tuple[list[Reproduction], dict[str, str]]:
+    """Evaluate both networks of 2018 on nsynth-test and keep their predictions in ``<runs>/<network>-2018``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Data, device, cache and runs; nsynth-test is fetched where the data is nsynth-mini.
+    weights : sequence of pathlib.Path
+        Files to use instead of the published ones, ``.pth`` or safetensors; their shapes tell the network.
+    folder : pathlib.Path
+        Where weights and notes are kept.
+    base_url, policy, **data_source
+        Where the weights lie, how long to try, and what `download` takes for the notes.
+
+    Returns
+    -------
+    reproductions : list of Reproduction
+    missing : dict of str to str
+        Why a network could not be checked.
+
+    Raises
+    ------
+    InputError
+        If a given file is not one of weights of these networks, no network can be checked, or there are no notes.
+    """
+    given = [_as_safetensors(path, folder) for path in weights]
+    files, missing = dict(given), {}
+    if len(files) < len(given):
+        raise InputError(f"{weights[-1]} holds the same network as another file; pass one of each.")
+    for network, file in PUBLISHED_WEIGHTS.items():
+        if network not in files:
+            url = base_url + quote(file.path)
+            try:
+                fetched, path = _as_safetensors(_fetch(url, file, folder / f"{network}.pth", policy), folder)
+                if fetched != network:
+                    raise InputError(f"{url} holds the weights of the other network.")
+                files[network] = path
+            except InputError as error:
+                missing[network] = f"{str(error).rstrip('.')}; or fetch {url} by hand and pass it with --weights."
+    if not files:
+        raise InputError(next(iter(missing.values())))
+    test = load_split(
+        replace(settings, data=str(_notes(settings, folder, {"policy": policy} | data_source)), seconds=1.0), "test"
+    )
+    return [
+        _evaluate(network, files[network], test, settings) for network in PUBLISHED_WEIGHTS if network in files
+    ], missing
+
+
+def _fetch(url: str, file: WeightFile, path: Path, policy: RetryPolicy) -> Path:
+    def prove(part: Path) -> dict:
+        content = part.read_bytes()
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        if blob != file.blob:
+            raise InputError(f"{part} is not the published file: its git blob is {blob}, not {file.blob}.")
+        return {"blob": blob}
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with requests.Session() as session:
+        one = Download([url], path, MOST_WEIGHT_BYTES, prove, session, policy)
+        one.bytes_to_come()
+        return one.finish()
+
+
+def _as_safetensors(path: Path, folder: Path) -> tuple[str, Path]:
+    """Read weights, and nothing else, from a ``.pth`` or a safetensors file; which network they are, and where kept."""
+    if not path.is_file():
+        raise InputError(f"{path} is no file; pass net_model1.pth or net_model2.pth of {REPOSITORY}.")
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        shapes = {name: value.shape for name, value in weights.items()}
+    except Exception as error:  # what a hostile or damaged file provokes in torch's unpickler has no common class
+        reason = shown(str(error).split("\n")[0], 120)
+        raise InputError(f"{path} is no file of weights alone and none of it was used ({reason}).") from None
+    fitting = [network for network in PUBLISHED_WEIGHTS if _shapes(network) == shapes]
+    if not fitting:
+        raise InputError(f"{path} holds the weights of neither network of 2018; pass net_model1.pth or net_model2.pth.")
+    plain = {name: value.float().contiguous() for name, value in weights.items()}
+    kept = folder / f"{fitting[0]}.safetensors"
+    atomic_write(kept, lambda temporary: save_file(plain, temporary))
+    return fitting[0], kept
+
+
+def _shapes(network: str) -> dict[str, torch.Size]:
+    with torch.device("meta"):  # no weights are drawn
+        return {name: value.shape for name, value in build_network(network).state_dict().items()}
+
+
+def _notes(settings: Settings, folder: Path, data_source: dict) -> Path:
+    if settings.data != MINI:
+        return settings.data_folder
+    try:
+        download(["test"], folder, **data_source)
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; or pass --data with a folder that holds nsynth-test.") from None
+    return folder
+
+
+def _evaluate(network: str, weights: Path, test, settings: Settings) -> Reproduction:
+    config, out = RunConfig(network=network), settings.runs / f"{network}-2018"
+    trained = load_weights(config.build_network(), weights)
+    scores = evaluate_network(trained, config, test, settings.device, out)
+    ours = confusion_matrix(make_outcomes(Run(out).predictions("test"))).to_numpy()
+    differing = int(np.count_nonzero(ours != published.confusion_matrix(network).to_numpy()))
+    return Reproduction(network, scores["correct"], scores["notes"], differing)
