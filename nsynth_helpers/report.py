@@ -18,6 +18,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, write_text
+from nsynth_helpers.training.runs import Run, keep_run, read_manifest
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_SECONDS = 24 * 3600
@@ -62,8 +63,6 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
         seconds = f"{path.stem}, ran in {time.perf_counter() - started:.0f} s"
         items.append(f'<li><a href="{path.stem}.html">{title}</a><br><small>{seconds}</small></li>')
     if refresh:
-        from nsynth_helpers.training.runs import Run, keep_run, read_manifest
-
         newest = {entry["network"]: settings.runs / entry["run"] for entry in read_manifest(settings.runs)}
         for network in KEPT_NETWORKS:
             keep_run(Run(newest[network]), settings.results / f"mini-{network}")
