@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -48,6 +48,7 @@ from nsynth_helpers.training.runs import (
     validated,
     write_table,
 )
+from nsynth_helpers.training.shares import in_shares
 
 # What a torchrun, mpirun or Slurm that starts every process sets.
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
@@ -181,9 +182,9 @@ def _finish(run: Run, splits: dict[str, NSynthSplit], settings: Settings, callba
 class FamilyClassifier(lightning.LightningModule):
     """What Lightning needs to know to train a network on families: losses, metrics and the optimizer."""
 
-    def __init__(self, network: nn.Module, config: RunConfig):
+    def __init__(self, network: nn.Module, config: RunConfig, compute: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
-        self.network, self.config = network, config
+        self.network, self.config, self.compute = network, config, compute
         self.accuracies = nn.ModuleDict(
             {f"{split}_accuracy": MulticlassAccuracy(len(FAMILIES), average="micro") for split in ("train", "valid")}
         )
@@ -198,7 +199,7 @@ class FamilyClassifier(lightning.LightningModule):
 
     def _step(self, batch, split: str) -> torch.Tensor:
         frames, labels = batch
-        logits = self.network(frames)
+        logits = self.compute(frames)
         loss = functional.cross_entropy(logits, labels)
         accuracy = self.accuracies[f"{split}_accuracy"]
         accuracy(logits, labels)
@@ -288,9 +289,10 @@ def _train(config: RunConfig, splits, settings: Settings, folder: Path, callback
     data = NSynthDataModule(
         config.frames(splits["train"]), config.frames(splits["valid"]), config.batch_size, config.shuffle, config.seed
     )
-    module = FamilyClassifier(config.build_network(), config)
-    state, rows = _resume(folder, module)
-    with warnings.catch_warnings():
+    network = config.build_network()
+    with in_shares(network, settings.devices) as compute, warnings.catch_warnings():
+        module = FamilyClassifier(network, config, compute)
+        state, rows = _resume(folder, module)
         # Batches come from a memory map with one index: loader processes would only add copies.
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)

@@ -28,6 +28,7 @@ from nsynth_helpers.training.runs import (
     read_table,
     write_table,
 )
+from nsynth_helpers.training.shares import in_shares
 
 EVALUATION_BATCH = 256
 
@@ -45,7 +46,8 @@ def predict(
     """
     place = choose_device(device)
     network = network.to(place).eval()
-    logits = [network(frames.to(place)).float().cpu() for frames, _ in batches(notes, batch_size)]
+    with in_shares(network) as compute:
+        logits = [compute(frames.to(place)).float().cpu() for frames, _ in batches(notes, batch_size)]
     table = pd.DataFrame(torch.cat(logits).numpy(), columns=LOGITS)
     table.insert(0, "note_str", notes.notes["note_str"])
     table.insert(1, "family", notes.notes["family"])

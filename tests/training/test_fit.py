@@ -188,7 +188,7 @@ def test_a_killed_training_ends_with_the_same_epochs_and_weights(splits, setting
     path = settings.runs / "killed"
     script = CHILD.format(tests=str(Path(__file__).parents[1]), path=str(path))
     for delay in (0.3, 0.8, 0.5):
-        environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
         child = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE)
         child.stdout.readline()
         deadline = time.monotonic() + 60

@@ -1,0 +1,95 @@
+"""One batch on every core: a share of its notes for each thread, where OpenMP would divide every small product.
+
+The products of a recurrent step are so small that OpenMP's threads wait for one another most of the time, and beside
+other work nearly all of it. Notes do not know of one another: a thread can take some of them through all steps alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import nn
+
+from nsynth_helpers.models import RecurrentClassifier
+
+# Notes in a share: fewer leave a core's arithmetic idle, more fall out of its cache.
+SMALLEST, LARGEST = 4, 32
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 1 << 28  # of glibc's malloc.h; it keeps 32 MB by itself
+
+
+@contextmanager
+def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """A function that gives ``network(frames)``, computed in shares side by side, with torch's threads for the CPU.
+
+    Gradients reach the weights alone. They are summed in the order of the shares: the same number of threads gives the
+    same bits, and one thread those of the whole batch. A network that draws random numbers or lets the notes of a
+    batch meet, as batch normalisation does, is trained on whole batches by OpenMP's threads.
+
+    Parameters
+    ----------
+    processes : int
+        Processes on this machine that have torch's threads between them.
+    """
+    _keep_freed_memory()
+    threads = torch.get_num_threads()
+    if network.training and not (isinstance(network, RecurrentClassifier) and network.dropout.p == 0):
+        yield network.forward
+        return
+    torch.set_num_threads(1)
+    workers = max(1, threads // processes)
+    try:
+        with ThreadPoolExecutor(workers, "share", torch.set_num_threads, (1,)) as pool:
+            yield partial(_compute, network, pool, workers)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compute(network: nn.Module, pool: ThreadPoolExecutor, workers: int, frames: torch.Tensor) -> torch.Tensor:
+    size = max(SMALLEST, min(LARGEST, -(-len(frames) // workers)))
+    if len(frames) <= size or frames.device.type != "cpu":
+        return network(frames)
+    if torch.is_grad_enabled():
+        return _Shares.apply(network, pool, frames.split(size), *network.parameters())
+    return torch.cat(_forward(network, pool, frames.split(size), torch.inference_mode))
+
+
+class _Shares(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, network, pool, shares, *weights):
+        ctx.outputs = _forward(network, pool, shares, torch.enable_grad)
+        ctx.pool, ctx.weights = pool, weights
+        return torch.cat([output.detach() for output in ctx.outputs])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        def of_weights(output: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return torch.autograd.grad(output, ctx.weights, part)
+
+        parts = gradient.split([len(output) for output in ctx.outputs])
+        gradients = zip(*ctx.pool.map(of_weights, ctx.outputs, parts), strict=True)
+        return None, None, None, *(sum(shares[1:], shares[0]) for shares in gradients)
+
+
+def _forward(network: nn.Module, pool: ThreadPoolExecutor, shares, mode: Callable) -> list[torch.Tensor]:
+    # Threads begin without the modes of the one that asks; a cache of cast weights would be shared by all of them.
+    half, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def forward(share: torch.Tensor) -> torch.Tensor:
+        with mode(), torch.autocast("cpu", dtype, half, cache_enabled=False):
+            return network(share)
+
+    return list(pool.map(forward, shares))
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse a layer's workspace: to map it and fault it in anew takes a third of a float32 step."""
+    if platform.libc_ver()[0] == "glibc" and not any(name.startswith(("MALLOC_", "GLIBC_")) for name in os.environ):
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
