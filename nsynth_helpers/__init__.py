@@ -1,8 +1,15 @@
 """The one door of the workbook: ``import nsynth_helpers as ns`` loads what a notebook asks for, when it asks."""
 
 import importlib
+import os
 
 __version__ = "1.0.0"
+
+# OpenMP's threads wait for one another by spinning, at their worst for ever beside other work: a short while is as fast
+# on an idle machine. Read when torch is loaded; a user's own variables win.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: turns of its loop
+    os.environ.setdefault("KMP_BLOCKTIME", "1")  # that of LLVM and Intel: milliseconds
 
 _HOMES = {
     "FAMILIES": "data.metadata",

@@ -111,7 +111,7 @@ class Settings:
         return re.sub(r"[^\w .+-]", "_", self.data_folder.resolve().name)[:LONGEST_NAME]
 
 
-CHOICES = {"device": ("auto", "cpu", "cuda", "mps"), "precision": ("32-true", "16-mixed", "bf16-mixed")}
+CHOICES = {"device": ("auto", "cpu", "cuda", "mps"), "precision": ("32-true", "auto", "16-mixed", "bf16-mixed")}
 # A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s; other bounds keep out what is absurd.
 RANGES = {
     "seconds": (0.01, 4),

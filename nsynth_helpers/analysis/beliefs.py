@@ -73,7 +73,7 @@ def _follow(network, notes, rows, device, lengths=None) -> np.ndarray:
     import torch
 
     from nsynth_helpers.data.dataset import batches
-    from nsynth_helpers.training.predict import choose_device
+    from nsynth_helpers.training.devices import choose_device
 
     if getattr(network, "readout", None) != "last":
         raise InputError(

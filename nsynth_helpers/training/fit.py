@@ -28,7 +28,8 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import InputError, Settings, explain_full_disk, file_lock, progress_is_off, write_json
-from nsynth_helpers.training.predict import choose_device, evaluate_run, has_notes_of, was_tested_on
+from nsynth_helpers.training.devices import choose_device, in_shares
+from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
     HISTORY_COLUMNS,
     LOCK_FILE,
@@ -48,7 +49,6 @@ from nsynth_helpers.training.runs import (
     validated,
     write_table,
 )
-from nsynth_helpers.training.shares import in_shares
 
 # What a torchrun, mpirun or Slurm that starts every process sets.
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")

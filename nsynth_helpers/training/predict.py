@@ -16,6 +16,7 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset, batches
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, keep_families
 from nsynth_helpers.settings import InputError, Settings, write_json
+from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.runs import (
     BY_EPOCH,
     CHECKPOINTS,
@@ -28,7 +29,6 @@ from nsynth_helpers.training.runs import (
     read_table,
     write_table,
 )
-from nsynth_helpers.training.shares import in_shares
 
 EVALUATION_BATCH = 256
 
@@ -180,19 +180,3 @@ def evaluate_network(
         write_table(out / "predictions.parquet", pd.concat(tables, ignore_index=True))
         write_json(out / "metrics.json", {"last": metrics | {cached.name: scores}})
     return scores
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of a setting: ``auto`` takes CUDA, then MPS, then the CPU.
-
-    Raises
-    ------
-    InputError
-        If the named device is not there.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(name for name, there in available.items() if there)
-    if not available.get(device):
-        raise InputError(f"NSYNTH_DEVICE is '{device}', which this machine does not have; set it to auto or cpu.")
-    return torch.device(device)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from nsynth_helpers.data.dataset import NSynthDataset
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import InputError, Settings, atomic_write, file_lock, write_json
+from nsynth_helpers.training.devices import choose_precision
 
 CHECKPOINTS = ("last", "best")
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
@@ -98,7 +99,8 @@ class RunConfig:
     def from_settings(cls, network: str, settings: Settings, **changes) -> RunConfig:
         """The configuration of a named network under the session's settings; `changes` override both."""
         shared = ("epochs", "batch_size", "learning_rate", "seed", "seconds", "precision")
-        return cls(network=network, **({name: getattr(settings, name) for name in shared} | changes))
+        config = cls(network=network, **({name: getattr(settings, name) for name in shared} | changes))
+        return replace(config, precision=choose_precision(config.precision, settings.device))
 
     def build_network(self) -> nn.Module:
         """A fresh network of this configuration, fitted to the shape of its input."""

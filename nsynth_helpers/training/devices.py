@@ -1,8 +1,4 @@
-"""One batch on every core: a share of its notes for each thread, where OpenMP would divide every small product.
-
-The products of a recurrent step are so small that OpenMP's threads wait for one another most of the time, and beside
-other work nearly all of it. Notes do not know of one another: a thread can take some of them through all steps alone.
-"""
+"""What computes: the device, its precision, and the cores, each with a share of a batch."""
 
 from __future__ import annotations
 
@@ -18,15 +14,49 @@ import torch
 from torch import nn
 
 from nsynth_helpers.models import RecurrentClassifier
+from nsynth_helpers.settings import InputError
 
 # Notes in a share: fewer leave a core's arithmetic idle, more fall out of its cache.
 SMALLEST, LARGEST = 4, 32
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 1 << 28  # of glibc's malloc.h; it keeps 32 MB by itself
 
 
+def choose_device(device: str) -> torch.device:
+    """The device of a setting: ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    InputError
+        If the named device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in available.items() if there)
+    if not available.get(device):
+        raise InputError(f"NSYNTH_DEVICE is '{device}', which this machine does not have; set it to auto or cpu.")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """Lightning's precision of a setting: ``auto`` is ``bf16-mixed`` where the device has instructions for bfloat16."""
+    if precision != "auto":
+        return precision
+    kind = choose_device(device).type
+    cpu = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
+    found = {
+        "cpu": cpu.get("avx512_bf16") or cpu.get("amx_bf16"),
+        "cuda": kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
+    }
+    return "bf16-mixed" if found.get(kind) else "32-true"
+
+
 @contextmanager
 def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """A function that gives ``network(frames)``, computed in shares side by side, with torch's threads for the CPU.
+
+    The products of a recurrent step are so small that OpenMP's threads wait for one another most of the time, and
+    beside other work nearly all of it. Notes do not know of one another: a thread can take some of them through all
+    steps alone.
 
     Gradients reach the weights alone. They are summed in the order of the shares: the same number of threads gives the
     same bits, and one thread those of the whole batch. A network that draws random numbers or lets the notes of a
