@@ -15,6 +15,7 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
+const FONT = "11px system-ui, sans-serif";
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const percent = (share) => `${(100 * share).toFixed(share >= 0.0005 && share < 0.0995 ? 1 : 0)} %`;
 const milliseconds = (seconds) => `${Math.round(1000 * seconds)} ms`;
@@ -30,6 +31,19 @@ function softmax(logits) {
   const exponentials = Array.from(logits, (logit) => Math.exp(logit - largest));
   const sum = exponentials.reduce((a, b) => a + b);
   return exponentials.map((value) => value / sum);
+}
+
+/** Give a canvas its height, and return a context whose unit is a CSS pixel; none while the canvas is not shown. */
+function prepare(canvas, height) {
+  canvas.style.height = `${height}px`;
+  const width = canvas.clientWidth, scale = globalThis.devicePixelRatio || 1;
+  if (!width) return { width };
+  Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  context.font = FONT;
+  context.textBaseline = "middle";
+  return { context, width };
 }
 
 const PITCH_CLASSES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
@@ -470,16 +484,9 @@ class NotePanel {
     const beliefs = this.note?.beliefs ?? [], count = this.notes.families.length;
     const follows = this.notes.networks.map(({ name }, number) => ({ name, belief: beliefs[number] })).filter(({ belief }) => belief && !this.hidden);
     const height = GAP + WAVE + GAP + SPECTRUM + follows.length * (GAP + ROW * count) + AXIS;
-    this.canvas.style.height = `${height}px`;
-    const width = this.canvas.clientWidth, scale = globalThis.devicePixelRatio || 1;
-    if (!width) return;
-    Object.assign(this.canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
-    const context = this.canvas.getContext("2d"), colour = this.theme();
-    context.scale(scale, scale);
-    context.font = "11px system-ui, sans-serif";
-    context.textBaseline = "middle";
+    const { context, width } = prepare(this.canvas, height), colour = this.theme();
     this.sayTime();
-    if (!this.note) return;
+    if (!context || !this.note) return;
     const place = (time) => EDGE + ((time - this.from) / this.shown) * (width - EDGE);
     let top = GAP;
     const title = (text) => {
@@ -554,11 +561,11 @@ class NotePanel {
     context.textAlign = "right";
     this.notes.families.forEach((family, label) => {
       const y = top + label * ROW;
-      context.font = `${label === now ? "bold " : ""}11px system-ui, sans-serif`;
+      context.font = label === now ? `bold ${FONT}` : FONT;
       context.fillStyle = label === now || family === actual ? colour.text : colour.muted;
       context.fillText(family === actual ? `▸ ${family}` : family, EDGE - 6, y + ROW / 2);
     });
-    context.font = "11px system-ui, sans-serif";
+    context.font = FONT;
     context.fillStyle = colour.quiet;
     context.fillRect(EDGE, top, width - EDGE, ROW * count);
     context.fillStyle = colour.strong;
@@ -842,6 +849,120 @@ function confusion(data, notes, tools) {
     h("section", {}, told, steps.element, panel.element));
 }
 
+// --------------------------------------------------------------------------------------------- a training, watched
+
+const CURVES = [
+  { title: "loss (cross-entropy)", column: "loss", scale: 1, unit: "" },
+  { title: "accuracy (%)", column: "accuracy", scale: 100, unit: " %" },
+];
+const UNANSWERED_MS = 3000; // after which a kernel that runs a cell is taken to be deaf
+
+function duration(seconds) {
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  return hours ? `${hours} h ${minutes % 60} min` : minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}
+
+/** Loss and accuracy of train and valid per epoch. */
+class TrainingView {
+  constructor(model, { theme }) {
+    Object.assign(this, { model, theme });
+    this.told = h("p", { role: "status" });
+    this.bar = h("progress", { max: 1, value: 0, "aria-label": "training done" });
+    this.button = h("button", { type: "button", onclick: () => this.askToStop() }, "■ stop after this epoch");
+    this.answer = h("span", { className: "message", role: "status" });
+    this.canvases = CURVES.map(({ title }) => h("canvas", { role: "img", "aria-label": title }));
+    this.table = h("div", { className: "unseen" });
+    this.element = h("section", { className: "training" }, this.told, h("div", { className: "bar" }, this.bar, this.button, this.answer),
+      h("div", { className: "panes" }, ...this.canvases), this.table);
+    new ResizeObserver(() => this.draw()).observe(this.element);
+  }
+
+  askToStop() {
+    this.button.disabled = true;
+    this.answer.textContent = "asking the kernel …";
+    this.model.send({ stop: true });
+    this.deaf = setTimeout(() => {
+      this.button.disabled = false;
+      this.answer.textContent = "This page reaches the kernel between cells only: interrupt the kernel instead; finished epochs are kept.";
+    }, UNANSWERED_MS);
+  }
+
+  heard({ stopping }) {
+    if (!stopping) return;
+    clearTimeout(this.deaf);
+    this.button.disabled = true;
+    this.answer.textContent = "It stops after this epoch; run the cell again to go on.";
+  }
+
+  show(data) {
+    this.data = data;
+    const { state, network, epochs, history, progress, seconds_left: left } = data;
+    if (!state) return;
+    const done = `${history.length} of ${epochs} epoch${epochs === 1 ? "" : "s"}`;
+    this.told.textContent = `${network}: ` + (state === "running" ? `${done} done${left === null ? "" : `, ${duration(left)} left`}`
+      : state === "stopped" ? `stopped after ${done}; run the cell again to go on` : `${done} done`);
+    this.bar.value = progress;
+    this.button.hidden = state !== "running" || !this.model;
+    if (state !== "running") this.answer.textContent = "";
+    const columns = Object.keys(history[0] ?? {});
+    this.table.replaceChildren(h("table", {}, h("caption", {}, "The curves in numbers"), h("tr", {}, ...columns.map((name) => h("th", { scope: "col" }, name.replace("_", " ")))),
+      ...history.map((row) => h("tr", {}, ...columns.map((name) => h("td", {}, Number.isInteger(row[name]) ? row[name] : row[name].toFixed(3)))))));
+    this.draw();
+  }
+
+  draw() {
+    this.canvases.forEach((canvas, number) => this.data?.state && this.drawCurves(canvas, CURVES[number]));
+  }
+
+  drawCurves(canvas, { title, column, scale, unit }) {
+    const { history, epochs } = this.data, colour = this.theme(), height = 200, left = 44, bottom = 34, top = 20, right = 12;
+    const { context, width } = prepare(canvas, height);
+    if (!context) return;
+    const values = (split) => history.map((row) => scale * row[`${split}_${column}`]);
+    const [train, valid] = [values("train"), values("valid")], all = [...train, ...valid];
+    const high = scale === 100 ? 100 : 1.05 * Math.max(...all, 0.1), low = 0;
+    const x = (epoch) => left + ((epoch - 1) / Math.max(epochs - 1, 1)) * (width - left - right);
+    const y = (value) => top + (1 - (value - low) / (high - low)) * (height - top - bottom);
+    context.textAlign = "left";
+    context.fillStyle = colour.text;
+    context.fillText(title, left, 8);
+    context.fillStyle = colour.muted;
+    const tick = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 25, 50].find((step) => high / step <= 5) ?? high;
+    for (let value = 0; value <= high; value += tick) {
+      context.fillStyle = colour.quiet;
+      context.fillRect(left, y(value), width - left - right, 1);
+      context.fillStyle = colour.muted;
+      context.textAlign = "right";
+      context.fillText(`${+value.toFixed(1)}`, left - 6, y(value));
+    }
+    context.textAlign = "center";
+    const every = Math.ceil(epochs / Math.max(Math.floor(width / 60), 1));
+    for (let epoch = 1; epoch <= epochs; epoch += every) context.fillText(epoch, x(epoch), height - bottom + 12);
+    context.fillText("epoch", left + (width - left - right) / 2, height - 8);
+    for (const [name, points, strokes, drawn] of [["train", train, [], colour.strong], ["valid", valid, [5, 3], colour.cursor]]) {
+      context.strokeStyle = context.fillStyle = drawn;
+      context.setLineDash(strokes);
+      context.beginPath();
+      points.forEach((value, i) => context.lineTo(x(i + 1), y(value)));
+      context.stroke();
+      context.setLineDash([]);
+      points.forEach((value, i) => name === "train" ? context.fillRect(x(i + 1) - 2.5, y(value) - 2.5, 5, 5) : context.strokeRect(x(i + 1) - 3, y(value) - 3, 6, 6));
+      context.textAlign = "right";
+      context.fillText(`${name === "train" ? "■ train" : "□ valid"}`, width - right - (name === "train" ? 56 : 0), 8);
+    }
+    const now = history.at(-1);
+    canvas.setAttribute("aria-label", now ? `${title} after epoch ${now.epoch}: train ${(scale * now[`train_${column}`]).toFixed(2)}${unit}, valid ${(scale * now[`valid_${column}`]).toFixed(2)}${unit}` : `${title}: no epoch is done yet`);
+  }
+}
+
+function training(data, model, tools) {
+  const shown = new TrainingView(model, tools);
+  shown.show(data);
+  model?.on("change:data", () => shown.show(model.get("data")));
+  model?.on("msg:custom", (message) => shown.heard(message));
+  return shown.element;
+}
+
 // ------------------------------------------------------------------------------------------------ theme and page
 
 const STYLE = `
@@ -869,6 +990,7 @@ table { border-collapse: collapse; font-size: .9em; background: none; }
 .answers table { width: 100%; max-width: 34rem; } .answers th { text-align: left; font-weight: normal; white-space: nowrap; padding-right: .6em; }
 .answers tr:first-child th { color: var(--muted); } .answers .actual th, .answers .most { font-weight: bold; }
 .answers td { width: 45%; white-space: nowrap; line-height: 1.35; font-variant-numeric: tabular-nums; }
+progress { height: .8em; flex: 1 1 10em; max-width: 20em; accent-color: var(--strong); } .training canvas { cursor: default; }
 .share { display: inline-block; height: .7em; min-width: 1px; background: var(--strong); opacity: .55; } .most .share { opacity: 1; }
 .scroll { overflow-x: auto; } [role=grid] { font-variant-numeric: tabular-nums; }
 [role=grid] th { font-weight: normal; padding: .1em .4em .1em 0; text-align: right; } [role=grid] [role=columnheader] { vertical-align: bottom; padding: .2em 0; text-align: center; }
@@ -891,7 +1013,11 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-const KINDS = { explorer, confusion };
+const KINDS = {
+  explorer: (data, model, tools) => explorer(data, new Notes(data, model), tools),
+  confusion: (data, model, tools) => confusion(data, new Notes(data, model), tools),
+  training,
+};
 
 function open(el, data, model) {
   const host = h("div", { className: "nsynth-note-view", "data-lm-suppress-shortcuts": "true" });
@@ -922,7 +1048,7 @@ function open(el, data, model) {
     panels.forEach((panel) => panel.draw());
   };
   dress();
-  root.append(KINDS[data.kind](data, new Notes(data, model), tools));
+  root.append(KINDS[data.kind](data, model, tools));
   const system = matchMedia("(prefers-color-scheme: dark)"), watch = new MutationObserver(dress);
   system.addEventListener("change", dress);
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
@@ -935,7 +1061,7 @@ function open(el, data, model) {
 }
 
 /** anywidget's entry: `data` is the model's only state, sounds beyond it come by message. */
-export function render({ model, el }) {
+function render({ model, el }) {
   return open(el, model.get("data"), model);
 }
 

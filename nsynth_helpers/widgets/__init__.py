@@ -2,5 +2,6 @@
 
 from nsynth_helpers.widgets.notes import ConfusionExplorer, NoteExplorer
 from nsynth_helpers.widgets.players import encode_mp3, player, player_table
+from nsynth_helpers.widgets.training import TrainingMonitor
 
-__all__ = ["ConfusionExplorer", "NoteExplorer", "encode_mp3", "player", "player_table"]
+__all__ = ["ConfusionExplorer", "NoteExplorer", "TrainingMonitor", "encode_mp3", "player", "player_table"]

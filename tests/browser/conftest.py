@@ -58,6 +58,7 @@ class Lab:
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             "TQDM_DISABLE": "1",
+            "OMP_NUM_THREADS": "1",
         }
         self.log = (folder / "lab.log").open("w")
         self.process = subprocess.Popen(

@@ -1,0 +1,97 @@
+"""A training to watch, and to stop at the end of an epoch."""
+
+from __future__ import annotations
+
+import time
+
+import anywidget
+import lightning
+import traitlets
+from IPython.display import display
+
+from nsynth_helpers import view
+from nsynth_helpers.training.fit import RunRecorder
+
+BETWEEN_UPDATES = 0.25  # seconds
+
+
+class TrainingCurves(anywidget.AnyWidget):
+    """Loss and accuracy per epoch in the browser, time left, and a stop button.
+
+    Attributes
+    ----------
+    data : dict
+        All that is drawn: ``state`` (``running``, ``stopped``, ``finished``), ``epochs``, ``history`` (the rows of
+        ``history.csv``), ``progress`` (0 to 1), ``seconds_left``.
+    """
+
+    _esm = view.MODULE
+    data = traitlets.Dict().tag(sync=True)
+
+    def __init__(self):
+        super().__init__(data={"kind": "training"})
+        self.asked_to_stop = False
+        self.on_msg(self._stop)
+
+    def tell(self, data: dict) -> None:
+        """Draw this, and stay able to hear while the cell runs."""
+        self.data = {"kind": "training", **data}
+        # JupyterLab from 4.4 speaks to widgets through a subshell of ipykernel 7, a thread beside the running cell; but
+        # ipykernel 7.4 leads answers on a comm to the shell that spoke on it last, which is the busy one.
+        vars(self.comm).pop("_reply_subshell_id", None)
+
+    def _stop(self, _, message: dict, __) -> None:
+        self.asked_to_stop = bool(message.get("stop"))
+        self.send({"stopping": self.asked_to_stop})
+
+
+class TrainingMonitor(lightning.Callback):
+    """Shows a training as it goes on; its stop button ends it after the epoch, with everything kept.
+
+    Pass it to `fit`: ``ns.fit(config, splits, settings, callbacks=[ns.widgets.TrainingMonitor()])``. Stopping is an
+    interrupt at a good moment: run the cell again to go on.
+    """
+
+    def on_train_start(self, trainer, module) -> None:
+        """Show the curves, which are empty as yet."""
+        self.curves = TrainingCurves()
+        self.recorder = next(each for each in trainer.callbacks if isinstance(each, RunRecorder))
+        self.started, self.first_epoch, self.told = time.perf_counter(), trainer.current_epoch, 0.0
+        if trainer.is_global_zero:
+            display(self.curves)
+
+    def on_train_epoch_start(self, trainer, module) -> None:
+        """Tell of the epochs before, or end after them."""
+        if self.curves.asked_to_stop:
+            raise KeyboardInterrupt
+        self._tell(trainer, module, "running")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, number: int) -> None:
+        """Tell how far the epoch is, a few times a second."""
+        if time.perf_counter() - self.told > BETWEEN_UPDATES:
+            self._tell(trainer, module, "running", (number + 1) / trainer.num_training_batches)
+
+    def on_train_end(self, trainer, module) -> None:
+        """All epochs are there."""
+        self._tell(trainer, module, "finished")
+
+    def on_exception(self, trainer, module, exception) -> None:
+        """What ends a training early also ends its curves."""
+        self._tell(trainer, module, "stopped")
+
+    def _tell(self, trainer, module, state: str, part: float = 0.0) -> None:
+        epochs = trainer.max_epochs
+        history = [*self.recorder.rows]
+        done = len(history) + part
+        here = done - self.first_epoch
+        self.told = time.perf_counter()
+        self.curves.tell(
+            {
+                "state": state,
+                "network": module.config.network,
+                "epochs": epochs,
+                "history": history,
+                "progress": done / epochs,
+                "seconds_left": (self.told - self.started) / here * (epochs - done) if here else None,
+            }
+        )
