@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import struct
 import sys
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from tqdm.auto import tqdm
 
 from nsynth_helpers.data.archives import (
+    ARCHIVE_NAMES,
     AudioFile,
     NoteStream,
     SplitSource,
@@ -41,11 +41,11 @@ from nsynth_helpers.settings import (
     write_text,
 )
 
-WAVEFORMS, NOTES, RECORD, KEPT = "waveforms.int16", "notes.parquet", "cache.json", "kept"
+WAVEFORMS, NOTES, RECORD = "waveforms.int16", "notes.parquet", "cache.json"
 # All that a cache, or the build of one, ever holds; decoded.txt is from builds of earlier versions.
-OWN_FILES = (WAVEFORMS, NOTES, RECORD, f"{RECORD}.*.tmp", KEPT, "decoded.txt")
-WORDS, NUMBERS = ("note_str", "family", "source", "instrument", "qualities"), ("label", "pitch", "velocity")
-FILES_IN_TASK = 32
+OWN_FILES = (WAVEFORMS, NOTES, RECORD, f"{RECORD}.*.tmp", "decoded.txt")
+IS_RIGHT = dict.fromkeys(("note_str", "family", "source", "instrument", "qualities"), pd.api.types.is_string_dtype)
+IS_RIGHT |= dict.fromkeys(("label", "pitch", "velocity"), pd.api.types.is_integer_dtype)
 # libsndfile's int16 of these is not what they hold: it does not scale floats (soundfile's floats are int16 / 32768),
 # and what a lossy codec decodes beyond full scale wraps around.
 FLOAT_SCALES = {"FLOAT": 32_768, "DOUBLE": 32_768, "VORBIS": 32_767, "OPUS": 32_767, "MPEG_LAYER_III": 32_767}
@@ -71,23 +71,13 @@ class Note(NamedTuple):
 class NSynthSplit:
     """One split, decoded; ``split[note_str]`` is its `Note` of that name.
 
-    Attributes
-    ----------
-    name : str
-        ``train``, ``valid`` or ``test``.
-    notes : pandas.DataFrame
-        One row a note; row i describes waveform i. ``synth_lead`` is still in it.
-    waveforms : numpy.memmap [shape=(notes, samples)], int16, 16 kHz
-        Read-only; ``waveforms[i]`` is one note.
-    digest : str
-        SHA-256 of the names and waveforms: the identity of this data, wherever it lies.
-    skipped : tuple of str
-        One line for each note that was left out because it is bad.
+    Row i of `notes` (``synth_lead`` is still in it) describes ``waveforms[i]``. `digest` is the SHA-256 of names and
+    waveforms: the identity of this data, wherever it lies. `skipped` has a line for each bad note that was left out.
     """
 
     name: str
     notes: pd.DataFrame
-    waveforms: np.ndarray
+    waveforms: np.ndarray  # (notes, samples), int16, 16 kHz, memory-mapped and read-only
     digest: str
     skipped: tuple[str, ...] = ()
 
@@ -172,16 +162,10 @@ def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: in
     """Decode the first seconds of every note of a split into a waveform cache, in one streaming pass.
 
     The cache appears under its name only once it is whole, in place of an older one. What an interrupted build left is
-    thrown away: of an archive it saves nothing, for decompression takes longer than decoding.
+    thrown away: of an archive it would save nothing, for decompressing takes longer than decoding.
 
     Parameters
     ----------
-    source : SplitSource
-        Folder or archive.
-    folder : pathlib.Path
-        The cache to make.
-    seconds : float
-        Seconds of each note that are kept.
     workers : int
         Decoding threads; 0 takes one for each core. Each has one note in hand at a time. From a ``.tar.gz`` one
         thread decodes beside the one that decompresses, whatever the number.
@@ -216,9 +200,9 @@ def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: in
             _remove(partial)
 
 
-def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_bad: bool) -> dict:
-    """Write the waveforms and their table; return what the record says about them."""
-    stream, rows, skipped, digest = NoteStream(source), {}, {}, hashlib.sha256()
+def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_bad: bool, surplus=frozenset()) -> dict:
+    """Write the waveforms and their table, without audio known to be surplus; return what the record says of them."""
+    stream, kept, skipped, digest = NoteStream(source), {}, {}, hashlib.sha256()
 
     def leave_out(note_str: str, sentence: str) -> None:
         if not skip_bad:
@@ -228,88 +212,70 @@ def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_b
     with (folder / WAVEFORMS).open("wb") as file, _progress_bar(source) as progress:
         for audio, waveform in _decode(stream, workers, samples):
             progress.update()
-            if audio.note_str in rows or audio.note_str in skipped:
+            if audio.note_str in surplus:
+                continue
+            if audio.note_str in kept or audio.note_str in skipped:
                 raise InputError(f"{audio.name} occurs twice in {source.path}; remove one of the two.")
             if isinstance(waveform, InputError):
                 leave_out(audio.note_str, str(waveform))
             else:
-                rows[audio.note_str] = len(rows)
+                kept[audio.note_str] = None
                 file.write(waveform)
                 digest.update(waveform)
     table = parse_examples(stream.examples, stream.examples_name).set_index("note_str", drop=False)
     listed = set(table.index)
-    for note_str in sorted(listed - rows.keys() - skipped.keys()):
-        leave_out(
-            note_str, f"{stream.examples_name} lists {note_str}, but its audio file is missing; add it {OR_SKIP}."
-        )
-    kept = [note_str for note_str in rows if note_str in listed]
-    for note_str in sorted(rows.keys() - listed):
-        leave_out(
-            note_str,
-            f"{source.path} holds audio for {shown(note_str)}, which its examples.json does not list; "
-            f"take it away {OR_SKIP}.",
-        )
+    for note_str in sorted((kept.keys() | surplus) - listed):
+        sentence = f"{source.path} holds audio for {shown(note_str)}, which its examples.json does not list; remove it"
+        leave_out(note_str, f"{sentence} {OR_SKIP}.")
+    for note_str in sorted(listed - kept.keys() - skipped.keys()):
+        sentence = f"{stream.examples_name} lists {note_str}, but its audio file is missing; add it"
+        leave_out(note_str, f"{sentence} {OR_SKIP}.")
+    if kept.keys() - listed:
+        # Only the end of an archive may tell: the rows of such audio are left out in a second pass.
+        return _build(source, folder, samples, workers, skip_bad, kept.keys() - listed)
     if not kept:
         raise InputError(f"{source.path} has no readable note: the split is empty; fetch it again.")
-    if len(kept) < len(rows):
-        digest = _keep_rows(folder / WAVEFORMS, samples, [rows[note_str] for note_str in kept])
     digest.update("\n".join(kept).encode())
-    table.loc[kept].to_parquet(folder / NOTES, index=False)
+    table.loc[list(kept)].to_parquet(folder / NOTES, index=False)
     return {"shape": (len(kept), samples), "digest": digest.hexdigest(), "skipped": tuple(skipped.values())}
-
-
-def _keep_rows(path: Path, samples: int, kept: list[int]):
-    """Take the other rows out of the array on disk; return the hash of what stays."""
-    digest, rows = hashlib.sha256(), np.memmap(path, np.int16, "r").reshape(-1, samples)
-    with path.with_name(KEPT).open("wb") as file:
-        for row in kept:
-            file.write(rows[row])
-            digest.update(rows[row])
-    path.with_name(KEPT).replace(path)
-    return digest
-
-
-def _remove(folder: Path) -> None:
-    """Delete a cache, or the build of one, and nothing else."""
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"{folder} is in the way of a cache; move it away or set NSYNTH_CACHE to another folder.")
-    if strangers := [path.name for path in folder.iterdir() if not any(map(path.match, OWN_FILES)) or path.is_dir()]:
-        raise InputError(f"{folder} holds '{shown(strangers[0])}', which is no file of a cache; move it away.")
-    # Without its record, which goes first, what is left is no cache.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name != RECORD):
-        path.unlink()
-    folder.rmdir()
 
 
 def _decode(stream: NoteStream, workers: int, samples: int) -> Iterator[tuple[AudioFile, np.ndarray | InputError]]:
     """Decode the notes of a split, by several workers, in the order of the stream."""
-    # Out of an archive a task is one note, for its bytes are in memory; of a folder it is a handful of paths.
-    size, files = 1 if stream.source.is_archive else FILES_IN_TASK, iter(stream)
-    tasks = iter(lambda: list(itertools.islice(files, size)), [])
+    # Decompression has a thread of its own and is slower than decoding: more threads would only get in its way.
+    workers = 1 if stream.source.is_archive and is_gzip(stream.source.path) else workers
+    in_hand = deque()
 
-    def decode(task: list[AudioFile]) -> list[tuple[AudioFile, np.ndarray | InputError]]:
-        decoded = []
-        for audio in task:
-            try:
-                decoded.append((audio, read_waveform(audio, samples)))
-            except InputError as error:
-                decoded.append((audio, error))
-        return decoded
+    def oldest() -> tuple[AudioFile, np.ndarray | InputError]:
+        audio, future = in_hand.popleft()
+        try:
+            return audio, future.result()
+        except InputError as error:
+            return audio, error
 
-    if workers == 1 or (stream.source.is_archive and is_gzip(stream.source.path)):
-        # Decompression has a thread of its own and is slower than decoding: more threads would only get in its way.
-        yield from itertools.chain.from_iterable(map(decode, tasks))
-        return
-    in_flight = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for task in tasks:
-            in_flight.append(pool.submit(decode, task))
-            if len(in_flight) >= workers:
-                yield from in_flight.popleft().result()
-        for result in in_flight:
-            yield from result.result()
+        for audio in stream:
+            in_hand.append((audio, pool.submit(read_waveform, audio, samples)))
+            if len(in_hand) == workers:
+                yield oldest()
+        while in_hand:
+            yield oldest()
+
+
+def _remove(folder: Path) -> None:
+    """Delete a cache, or the build of one, and nothing else."""
+    if not os.path.lexists(folder):
+        return
+    is_folder = folder.is_dir() and not folder.is_symlink()
+    files = sorted(folder.iterdir(), key=lambda path: path.name != RECORD) if is_folder else [folder]
+    if others := [path for path in files if path.is_dir() or not any(map(path.match, OWN_FILES))]:
+        raise InputError(
+            f"{shown(others[0])} is in the way of a cache; move it away or set NSYNTH_CACHE to another folder."
+        )
+    # Without its record, which goes first, what is left is no cache.
+    for path in files:
+        path.unlink()
+    folder.rmdir()
 
 
 def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
@@ -385,10 +351,9 @@ def _open(source: SplitSource, folder: Path, settings: Settings) -> NSynthSplit:
         refuse("", shown(error))
     if record.shape[1] != round(settings.seconds * SAMPLE_RATE):
         refuse(RECORD, f"shape: {record.shape[1]} samples are not {settings.seconds:g} s")
-    for columns, is_right in ((WORDS, pd.api.types.is_string_dtype), (NUMBERS, pd.api.types.is_integer_dtype)):
-        for column in columns:
-            if column not in notes or not is_right(notes[column]):
-                refuse(NOTES, f"column {column} is missing or of another type")
+    for column, is_right in IS_RIGHT.items():
+        if column not in notes or not is_right(notes[column]):
+            refuse(NOTES, f"column {column} is missing or of another type")
     if len(notes) != len(waveforms):
         refuse(NOTES, f"it has {len(notes)} rows for {len(waveforms)} notes")
     if record.skipped:
@@ -412,8 +377,6 @@ def _refuse_changed(source: SplitSource, folder: Path, record: CacheRecord) -> N
 
 
 def _progress_bar(source: SplitSource) -> tqdm:
-    total = None if source.is_archive else len(os.listdir(source.path / "audio"))
-    if source.path.name.endswith(".jsonwav.tar.gz"):
-        total = OFFICIAL_NOTES[source.split]
-    off = progress_is_off()
-    return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False, disable=off)
+    official = OFFICIAL_NOTES[source.split] if source.path.name == ARCHIVE_NAMES[0].format(source.split) else None
+    total = official if source.is_archive else len(os.listdir(source.path / "audio"))
+    return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False, disable=progress_is_off())
