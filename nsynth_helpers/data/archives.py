@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from isal import igzip, isal_zlib
 
@@ -46,19 +47,8 @@ class SplitSource:
         return self.path.is_file()
 
 
-@dataclass(frozen=True)
-class AudioFile:
-    """The audio of one note, not decoded yet.
-
-    Attributes
-    ----------
-    note_str : str
-        The file's name without its suffix.
-    name : str
-        What messages call the file.
-    content : pathlib.Path or io.BytesIO
-        Where `soundfile` reads it: a path in a folder, bytes out of an archive.
-    """
+class AudioFile(NamedTuple):
+    """The audio of one note, not decoded yet: a path in a folder, or bytes out of an archive; messages use `name`."""
 
     note_str: str
     name: str
@@ -66,13 +56,7 @@ class AudioFile:
 
 
 def find_split(folder: Path, split: str) -> SplitSource:
-    """Find a split in a folder: ``nsynth-<split>/`` first, then its archive.
-
-    Raises
-    ------
-    InputError
-        If the split's name is unknown, or neither folder nor archive is there.
-    """
+    """Find a split in a folder, ``nsynth-<split>/`` first, then its archive; raise an `InputError` if there is none."""
     if split not in SPLITS:
         raise InputError(f"There is no split '{shown(split)}'; use one of {', '.join(SPLITS)}.")
     candidates = [f"nsynth-{split}", *(name.format(split) for name in ARCHIVE_NAMES)]
@@ -96,15 +80,11 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def fingerprint(source: SplitSource) -> str:
-    """Tell quickly whether a source is still the one that was read: a SHA-256 of its files' names, sizes and times.
-
-    Reading 290,000 folder entries takes about a second; no audio is opened.
-    """
+    """SHA-256 of the names, sizes and times of a source's files, in hex: no audio is opened, 290,000 take a second."""
     digest = hashlib.sha256()
     with readable(source.path):
-        entries = sorted(_entries(source))
-    for name, stat in entries:
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        for name, stat in sorted(_entries(source)):
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -126,20 +106,11 @@ def _entries(source: SplitSource) -> Iterator[tuple[str, os.stat_result]]:
 
 
 class NoteStream:
-    """Iterate over the audio of a split; ``examples`` holds its ``examples.json`` once it has been met.
+    """Iterate over the audio of a split; `examples` holds its ``examples.json`` once it has been met.
 
     A folder is read in the order of its file names, an archive in its own order, in one pass, where ``examples.json``
-    may come first or last. Hidden files, such as the ``._*`` of macOS, are passed over.
-
-    Yields
-    ------
-    AudioFile
-
-    Raises
-    ------
-    InputError
-        If the archive is damaged, hostile or of another split, ``examples.json`` is missing, or something may not be
-        read.
+    may come first or last. Hidden files, such as the ``._*`` of macOS, are passed over. An `InputError` is raised if
+    the archive is damaged, hostile or of another split, ``examples.json`` is missing, or something may not be read.
     """
 
     def __init__(self, source: SplitSource):
@@ -300,16 +271,8 @@ def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
 def write_archive(path: Path, split: str, records: dict[str, dict], audio: Iterable[tuple[str, bytes]]) -> None:
     """Write a split as a ``.tar`` in the official layout, whole or not at all; the same input gives the same bytes.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The archive.
-    split : str
-        ``train``, ``valid`` or ``test``.
-    records : dict
-        The content of ``examples.json``, which comes first in the archive.
-    audio : iterable of (str, bytes)
-        File names such as ``bass_electronic_018-022-100.ogg`` and their content; one at a time is held in memory.
+    `records`, the content of ``examples.json``, come first; of `audio`, file names such as
+    ``bass_electronic_018-022-100.ogg`` and their content, one at a time is held in memory.
     """
 
     def write(temporary: Path) -> None:

@@ -14,12 +14,12 @@ from nsynth_helpers.settings import InputError
 
 
 class NSynthDataset(Dataset):
-    """The notes of the ten families as frames for a recurrent network.
+    """The notes of the ten families as frames for a recurrent network; ``synth_lead`` is dropped here.
+
+    `notes` is the table of the notes that are left, in the dataset's order, and `labels` the family of each, int64.
 
     Parameters
     ----------
-    cached : NSynthSplit
-        The waveforms and their table; ``synth_lead`` is dropped here.
     step_size : int
         Samples in one step; 160 samples are 10 ms.
     seconds : float, optional
@@ -28,13 +28,6 @@ class NSynthDataset(Dataset):
         Scale each note to a peak of 1 (the 2018 code did not).
     reverse : bool
         Play each note backwards.
-
-    Attributes
-    ----------
-    notes : pandas.DataFrame
-        The table of the notes that are left, in the dataset's order.
-    labels : torch.Tensor [shape=(notes,)], int64
-        The family of each note, 0 to 9.
 
     Raises
     ------
@@ -74,13 +67,7 @@ class NSynthDataset(Dataset):
         return frames[0], labels[0]
 
     def __getitems__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
-        """A whole batch with one fancy index.
-
-        Returns
-        -------
-        frames : torch.Tensor [shape=(batch, steps, step_size)], float32 in [-1, 1]
-        labels : torch.Tensor [shape=(batch,)], int64
-        """
+        """A batch with one fancy index: ``frames (batch, steps, step_size)``, float32, and ``labels (batch,)``."""
         batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
         if self.reverse:
             batch = batch[:, ::-1]
@@ -95,33 +82,17 @@ def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool
     """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
     # `__getitems__` has made the batch already. With a generator of its own, opening a loader draws nothing from the
     # one that dropout uses.
+    own = torch.Generator()
     return DataLoader(
-        notes,
-        batch_size=batch_size,
-        sampler=sampler,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),
-        drop_last=drop_last,
+        notes, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=own, drop_last=drop_last
     )
 
 
-def _as_it_is(batch):
-    return batch
-
-
 class NSynthDataModule(lightning.LightningDataModule):
-    """The train and valid notes of one training, for Lightning.
+    """The train and valid notes of one training, for Lightning; never those of nsynth-test.
 
-    Parameters
-    ----------
-    train, valid : NSynthDataset
-        What to train on, and what to watch. Never nsynth-test.
-    batch_size : int
-        Notes in a batch.
-    shuffle : bool
-        Mix the training notes anew in every epoch. The 2018 code did not; False repeats it.
-    seed : int
-        Seed of the shuffling: with it, epoch k meets the same order however often the training was interrupted.
+    With `shuffle` the training notes are mixed anew in every epoch (the 2018 code did not): with `seed`, epoch k meets
+    the same order however often the training was interrupted.
     """
 
     def __init__(
