@@ -11,7 +11,6 @@ import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -60,37 +59,26 @@ def find_split(folder: Path, split: str) -> SplitSource:
     if split not in SPLITS:
         raise InputError(f"There is no split '{shown(split)}'; use one of {', '.join(SPLITS)}.")
     candidates = [f"nsynth-{split}", *(name.format(split) for name in ARCHIVE_NAMES)]
-    with readable(folder):
-        for name in candidates:
-            if (folder / name).exists():
-                return SplitSource(split, folder / name)
+    for name in candidates:
+        if (folder / name).exists():
+            return SplitSource(split, folder / name)
     raise InputError(
         f"{folder} holds no {split} split; put {' or '.join(candidates[:2])} there, "
         f"or run: python -m nsynth_helpers download {split} --to {folder}"
     )
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn a refusal of the system to let something be read into a sentence that names it; other errors pass."""
-    try:
-        yield
-    except PermissionError as error:
-        raise InputError(f"{error.filename or path} may not be read; give yourself the right to read it.") from None
-
-
 def fingerprint(source: SplitSource) -> str:
     """SHA-256 of the names, sizes and times of a source's files, in hex: no audio is opened, 290,000 take a second."""
     digest = hashlib.sha256()
-    with readable(source.path):
-        for name, stat in sorted(_entries(source)):
-            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    for name, stat in sorted(_entries(source)):
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with readable(path), path.open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -125,14 +113,12 @@ class NoteStream:
 
     def _from_folder(self) -> Iterator[AudioFile]:
         examples = self.source.path / EXAMPLES
-        with readable(examples):
-            if not examples.is_file():
-                return
-            if examples.stat().st_size > MAX_EXAMPLES_BYTES:
-                raise InputError(f"{examples} has more than {MAX_EXAMPLES_BYTES:,} bytes; fetch or unpack it again.")
-            self.examples = examples.read_bytes()
-            names = sorted(name for name, _ in _entries(self.source) if _is_audio(name))
-        for name in names:
+        if not examples.is_file():
+            return
+        if examples.stat().st_size > MAX_EXAMPLES_BYTES:
+            raise InputError(f"{examples} has more than {MAX_EXAMPLES_BYTES:,} bytes; fetch or unpack it again.")
+        self.examples = examples.read_bytes()
+        for name in sorted(name for name, _ in _entries(self.source) if _is_audio(name)):
             path = self.source.path / "audio" / name
             yield AudioFile(path.stem, shown(str(path)), path)
 
@@ -206,6 +192,8 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise InputError(
             f"{path} holds {error}; do not use it, fetch the archive again from a source you trust."
         ) from None
+    except PermissionError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path or download the split.") from None
     except (tarfile.TarError, EOFError, OSError, ValueError, isal_zlib.error, RecursionError) as error:
@@ -214,7 +202,7 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def is_gzip(path: Path) -> bool:
     """Whether a file goes through gzip, told by its first bytes rather than by its name."""
-    with readable(path), path.open("rb") as file:
+    with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 

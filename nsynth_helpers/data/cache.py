@@ -34,8 +34,8 @@ from nsynth_helpers.data.metadata import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, pa
 from nsynth_helpers.settings import (
     InputError,
     Settings,
-    explain_full_disk,
     file_lock,
+    one_sentence,
     progress_is_off,
     shown,
     write_text,
@@ -136,17 +136,15 @@ def load_split(settings: Settings, split: str, rebuild: bool = False) -> NSynthS
         If the source is missing or bad, or its cache is damaged, cannot be written, was made from files that have
         changed since, or leaves bad notes out although the settings do not say so.
     """
-    source = find_split(settings.data_folder, split)
-    folder = cache_folder(settings, source)
-    with ExitStack() as held:
+    with one_sentence(), ExitStack() as held:
+        source = find_split(settings.data_folder, split)
+        folder = cache_folder(settings, source)
         try:
             held.enter_context(file_lock(folder.with_name(folder.name + ".lock"), f"prepares {folder}"))
-        except OSError as error:
+        except OSError:
             # A complete cache may lie on a disk that nobody writes to.
             if rebuild or not os.path.exists(folder / RECORD):
-                raise InputError(
-                    f"The cache {folder} cannot be written ({error.strerror}); set NSYNTH_CACHE to a folder of yours."
-                ) from None
+                raise
         if rebuild or not (folder / RECORD).exists():
             prepare(source, folder, settings.seconds, settings.workers, settings.skip_bad)
         return _open(source, folder, settings)
@@ -176,28 +174,27 @@ def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: in
     ------
     InputError
         If a note is missing, unreadable, truncated, too short, stereo or of another rate (unless `skip_bad`), if
-        ``examples.json`` disagrees with the audio, the disk is full, or files that are not a cache's are in the way.
+        ``examples.json`` disagrees with the audio, or files that are not a cache's are in the way.
     """
     partial = folder.with_name(folder.name + ".partial")
-    with explain_full_disk(folder.parent, "NSYNTH_CACHE may name a folder on a larger disk"):
+    _remove(partial)
+    partial.mkdir(parents=True)
+    try:
+        before = fingerprint(source)
+        record = CacheRecord(
+            source=str(source.path.resolve()),
+            fingerprint=before,
+            seconds=seconds,
+            **_build(source, partial, round(seconds * SAMPLE_RATE), workers or os.cpu_count() or 1, skip_bad),
+            content=content_digest(source.path) if source.is_archive else None,
+        )
+        if fingerprint(source) != before:
+            raise InputError(f"{source.path} changed while it was decoded; run the same command again.")
+        (partial / RECORD).write_text(record.model_dump_json(indent=1))
+        _remove(folder)
+        partial.replace(folder)
+    finally:
         _remove(partial)
-        partial.mkdir(parents=True)
-        try:
-            before = fingerprint(source)
-            record = CacheRecord(
-                source=str(source.path.resolve()),
-                fingerprint=before,
-                seconds=seconds,
-                **_build(source, partial, round(seconds * SAMPLE_RATE), workers or os.cpu_count() or 1, skip_bad),
-                content=content_digest(source.path) if source.is_archive else None,
-            )
-            if fingerprint(source) != before:
-                raise InputError(f"{source.path} changed while it was decoded; run the same command again.")
-            (partial / RECORD).write_text(record.model_dump_json(indent=1))
-            _remove(folder)
-            partial.replace(folder)
-        finally:
-            _remove(partial)
 
 
 def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_bad: bool, surplus=frozenset()) -> dict:
@@ -296,7 +293,7 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
         raise InputError(f"{audio.name} {complaint}; {remedy} {OR_SKIP}.")
 
     try:
-        if audio.name.endswith(".wav") and _is_cut_wav(audio.content):
+        if _is_cut_wav(audio.content):
             refuse("is truncated: its header promises more bytes")
         with soundfile.SoundFile(audio.content) as file:
             if file.samplerate != SAMPLE_RATE:
@@ -309,7 +306,7 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
             scale = FLOAT_SCALES.get(file.subtype)
             waveform = file.read(samples, dtype="float32" if scale else "int16")
     except PermissionError:
-        refuse("may not be read", "give yourself the right to read it")
+        refuse("may not be read", "change its permissions")
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         refuse(f"cannot be read as audio ({shown(error)})")
     if len(waveform) < samples:
@@ -347,6 +344,8 @@ def _open(source: SplitSource, folder: Path, settings: Settings) -> NSynthSplit:
     except ValidationError as error:
         problem = error.errors()[0]
         refuse(RECORD, ": ".join([*map(str, problem["loc"]), shown(problem["msg"])]))
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         refuse("", shown(error))
     if record.shape[1] != round(settings.seconds * SAMPLE_RATE):

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from nsynth_helpers.data.archives import EXAMPLES, NoteStream, SplitSource, find_split, write_archive
 from nsynth_helpers.data.metadata import DROPPED_FAMILY, OFFICIAL_FAMILIES, SPLITS, parse_examples
-from nsynth_helpers.settings import InputError, explain_full_disk, progress_is_off, shown
+from nsynth_helpers.settings import InputError, one_sentence, progress_is_off, shown
 
 # The proportions of nsynth-mini: 160 train, 20 valid and 40 test notes a family.
 SHARE_OF_SPLIT = {"train": 1.0, "valid": 1 / 8, "test": 1 / 4}
@@ -54,12 +54,12 @@ def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd
     """
     if per_family < 1:
         raise InputError(f"--per-family is {per_family}; set it to a whole number of at least 1.")
-    out = out.absolute()
-    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        raise InputError(f"{out} is not a new or empty folder; choose another one for the subset.")
-    sources = [find_split(folder, split) for split in SPLITS]
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    with explain_full_disk(out.parent, "no part of the subset is left behind"):
+    with one_sentence():
+        out = out.absolute()
+        if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+            raise InputError(f"{out} is not a new or empty folder; choose another one for the subset.")
+        sources = [find_split(folder, split) for split in SPLITS]
+        partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
         partial.mkdir(parents=True)
         try:
             counts = [_cut_split(source, per_family, partial, seed) for source in sources]

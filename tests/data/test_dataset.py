@@ -113,6 +113,20 @@ def test_a_last_training_batch_of_one_note_is_left_out(notes, sizes):
     assert [len(labels) for _, labels in loader] == sizes
 
 
+@pytest.mark.parametrize("notes", [1, 2, 31, 33])
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
+def test_tiny_splits_make_batches_of_all_their_notes(notes, batch_size, seconds):
+    split = NSynthDataset(split_of([FAMILIES[i % 10] for i in range(notes)], round(seconds * 16_000)))
+    module = NSynthDataModule(split, split, batch_size)
+    sizes = [len(frames) for frames, _ in module.train_dataloader()]
+    # One note behind full batches is left out; one note alone is a batch.
+    assert sum(sizes) == notes - (batch_size > 1 and notes > batch_size and notes % batch_size == 1)
+    assert sum(len(labels) for _, labels in module.val_dataloader()) == notes
+    frames, _ = next(iter(module.train_dataloader()))
+    assert frames.shape == (min(notes, batch_size), 100 * seconds, 160)
+
+
 # Measured: about 300, for the table, its copy without synth_lead, the labels and the row numbers.
 BYTES_A_NOTE = 450
 MEASURE = """

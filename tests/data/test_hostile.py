@@ -215,7 +215,7 @@ UNPRIVILEGED = """
             load_split(replace(options, **changes), "test")
         except InputError as error:
             assert str(path) in str(error) and "\\n" not in str(error), error
-            assert "permission" in str(error) or "right to read it" in str(error), error
+            assert "check its permissions" in str(error) or "change its permissions" in str(error), error
         else:
             raise SystemExit(f"{path} was read")
         finally:
