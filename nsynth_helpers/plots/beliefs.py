@@ -27,7 +27,8 @@ from nsynth_helpers.plots.style import (
 )
 
 STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
-# Of the families of a note's panel, so many are coloured: those with the highest peaks above this probability.
+# Of the families of a note's panel, so many are coloured: beside the true one and the answer, those with the highest
+# peaks above this probability.
 MOST_FAMILIES, WORTH_A_NAME, THICK = 4, 0.15, 2.6
 # Saliency below this is drawn as if it were this; no path at all is drawn grey.
 FAINTEST_SALIENCY = 1e-9
@@ -38,8 +39,8 @@ FEW_POINTS = 20
 def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]], ax=None) -> tuple[Figure, np.ndarray]:
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
-    ``beliefs`` goes from network to note_str to an array of shape (steps, 10). A panel colours the true family and the
-    likeliest others, four at most; the rest is grey.
+    ``beliefs`` goes from network to note_str to an array of shape (steps, 10). A panel colours the true family, the
+    answer and the likeliest others, four at most; the rest is grey.
     """
     columns = len(next(iter(beliefs.values())))
     fig, panels = new_panels(ax, len(beliefs), columns, PAGE, sharex=True, sharey=True)
@@ -66,8 +67,8 @@ def _family_line(family: str) -> dict:
 def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
     peaks = belief.max(axis=0)
     true = FAMILIES.index(family)
-    likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME and number != true]
-    coloured = {true, *likeliest[: MOST_FAMILIES - 1]}
+    likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME]
+    coloured = list(dict.fromkeys([true, belief[-1].argmax(), *likeliest]))[:MOST_FAMILIES]
     for number, name in enumerate(FAMILIES):
         look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
         if number in coloured:

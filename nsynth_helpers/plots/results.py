@@ -246,7 +246,7 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
             panel.errorbar(bins["probability"], bins["accuracy"], reach, fmt="none", ecolor=colour, elinewidth=0.7)
             areas = BIN_AREA * bins["notes"] / bins["notes"].sum()
             look = {"color": colour, "marker": MARKERS[number], "alpha": 0.8, "linewidths": 0}
-            panel.scatter(bins["probability"], bins["accuracy"], areas, **look)
+            panel.scatter(bins["probability"], bins["accuracy"], areas, clip_on=False, zorder=3, **look)
             panel.plot([], [], color=colour, marker=MARKERS[number], linestyle="none", label=name)
         panel.set(title=title, xlabel="mean probability of the answer", xlim=(-0.03, 1.03), ylim=(-0.04, 1.04))
         panel.set_xticks(np.linspace(0, 1, 6))

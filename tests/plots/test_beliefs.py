@@ -37,6 +37,14 @@ def test_a_note_names_its_family_and_at_most_three_more():
     assert axes[1, 0].get_xlabel() == "time in the note (s)" and "BLSTM" in axes[1, 0].get_ylabel()
 
 
+def test_the_answer_is_never_grey():
+    belief = np.full((STEPS, len(FAMILIES)), 0.01)
+    belief[:10, :5], belief[10:, 8] = 0.9, 0.3
+    _, axes = plots.plot_note_beliefs({"LSTM": {"vocal_acoustic_000-060-100": belief}})
+    coloured = [line.get_label() for line in axes[0, 0].lines if not line.get_label().startswith("_")]
+    assert len(coloured) == 4 and {"string", "vocal"} <= set(coloured)
+
+
 def test_average_beliefs_have_a_panel_for_each_family(belief):
     _, axes = plots.plot_average_beliefs({"LSTM": average_belief(belief, [2, 2, 2])})
     panel = next(ax for ax in axes if ax.get_title() == "flute")
