@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ import soundfile
 from nsynth_helpers.data.archives import SplitSource
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, parse_note_str
-from nsynth_helpers.training.runs import RunConfig
+from nsynth_helpers.settings import Settings
+from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.runs import Run, RunConfig
 
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
@@ -71,6 +75,32 @@ def tones(split: str, notes_of_each: int, seed: int) -> NSynthSplit:
             wave = np.sin(2 * np.pi * (100 + 150 * number) * time_axis + random.uniform(0, 0.3))
             waveforms.append(30_000 * wave)
     return cached_split(split, names, waveforms, f"{split}-{seed}")
+
+
+@pytest.fixture(scope="session")
+def tiny_splits() -> dict[str, NSynthSplit]:
+    """Eighty training notes, twenty valid and thirty test notes, of instruments of their own."""
+    return {"train": tones("train", 8, 1), "valid": tones("valid", 2, 2), "test": tones("test", 3, 3)}
+
+
+@pytest.fixture
+def tiny_settings(tmp_path) -> Settings:
+    """Settings whose runs lie in folders of the test's own."""
+    given = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
+    return replace(given, runs=tmp_path / "runs", results=tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_splits, tmp_path_factory) -> Run:
+    """A finished run of `TINY`, for tests that read it; `tiny_copy` is for those that change it."""
+    settings = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
+    return fit(TINY, tiny_splits, settings, tmp_path_factory.mktemp("tiny") / "run")
+
+
+@pytest.fixture
+def tiny_copy(tiny_run, tmp_path) -> Run:
+    """A finished run of the test's own."""
+    return Run(shutil.copytree(tiny_run.path, tmp_path / "run"))
 
 
 def write_tar(path: Path, members, mode: str = "w:gz") -> Path:

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.settings import InputError, Settings, explain_full_disk, file_lock, progress_is_off, write_json
+from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, write_json
 from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
@@ -70,14 +70,10 @@ def fit(
 
     Parameters
     ----------
-    splits : dict of str to NSynthSplit
-        ``train``, ``valid`` and ``test``; test is for evaluation alone.
     settings : Settings
-        Device, devices, nodes, and where runs lie; the configuration says all that is learnt.
+        Device, devices, nodes, and where runs lie; the configuration alone says what is learnt.
     path : pathlib.Path, optional
         The run's folder; one named after network and digest by default.
-    callbacks : sequence of lightning.Callback
-        Further callbacks, such as a notebook's monitor.
     retrain : bool
         Throw a run that is there away and train again.
 
@@ -96,10 +92,8 @@ def fit(
             _train(config, splits, settings, folder, callbacks)
         return Run(folder)
     record = {"config": config, "data": data_digests(splits) | {"name": settings.data_name}}
-    check_folder(
-        folder, None if retrain else record
-    )  # the lock must not be the first file in a folder that is not ours
-    with file_lock(folder / LOCK_FILE, f"trains {folder}"), explain_full_disk(folder, "the finished epochs are kept"):
+    check_folder(folder, None if retrain else record)  # before there is a lock in a folder that is not ours
+    with one_sentence(), file_lock(folder / LOCK_FILE, f"trains {folder}"):
         check_folder(folder, None if retrain else record)
         if retrain:
             remove_run(folder)
@@ -157,7 +151,8 @@ def _check(config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings
         raise InputError(
             f"NSYNTH_NODES is {settings.nodes}, but no launcher started this process; start it with torchrun or srun."
         )
-    if len(config.frames(splits["train"])) < 2:
+    notes = {name: len(config.frames(cached)) for name, cached in splits.items()}
+    if notes["train"] < 2:
         raise InputError("The train split has one note of the ten families; a training needs two at least.")
     with torch.device("meta"):  # draws no weights
         network = config.build_network()

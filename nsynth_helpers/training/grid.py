@@ -14,9 +14,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
+from typing_extensions import TypedDict
 
+from nsynth_helpers.data.archives import find_split
 from nsynth_helpers.data.cache import NSynthSplit, load_splits
-from nsynth_helpers.data.metadata import keep_families, seen_in
+from nsynth_helpers.data.metadata import SPLITS, keep_families, seen_in
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, write_json
 from nsynth_helpers.training.fit import fit
@@ -28,6 +30,7 @@ from nsynth_helpers.training.runs import (
     data_digests,
     describe_environment,
     remove_run,
+    validated,
     write_table,
 )
 
@@ -45,34 +48,15 @@ MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
 DATA_TITLES = {REAL_DATA: "NSynth (subset)", MINI_DATA: MINI_DATA}
 
 
-def title_of(data: str) -> str:
-    """What a reader calls the data of a row."""
-    return DATA_TITLES.get(data, data)
-
-
 @dataclass(frozen=True)
 class Variant:
-    """One row of the grid.
+    """One row of the grid: what it changes of a named network, on which data."""
 
-    Attributes
-    ----------
-    group : str
-        The question that the row belongs to, such as ``layers``; rows of a group are compared with one another.
-    name : str
-        What was changed, as the table says it.
-    network_arguments, changes : dict
-        Changes of the named network, and of the rest of the `RunConfig`.
-    epochs : int
-        Fewer for the minor rows, which the table says.
-    data : tuple of str
-        Which data the row is trained on.
-    """
-
-    group: str
+    group: str  # the question it belongs to, such as "layers"; rows of a group are compared with one another
     name: str
     network: str = "lstm"
     network_arguments: dict = field(default_factory=dict)
-    changes: dict = field(default_factory=dict)
+    changes: dict = field(default_factory=dict)  # of the rest of the RunConfig
     epochs: int = MINOR_EPOCHS
     data: tuple[str, ...] = (MINI_DATA,)
 
@@ -94,16 +78,6 @@ class Trial:
         """What tells this trial from every other in ``ablations.csv``."""
         of = self.variant
         return dict(zip(KEY, (self.data, of.group, of.name, of.epochs, self.seed), strict=True))
-
-    @property
-    def cost(self) -> int:
-        """How long the training takes, very roughly, in thousandths of a training of the 2018 LSTM."""
-        config = self.variant.config(self.seed)
-        layers = self.variant.network_arguments.get("num_layers", 3) / 3
-        directions = 2.3 if self.variant.network == "blstm" else 1.0
-        steps = config.seconds * 160 / config.step_size
-        cost = layers * directions * steps * (32 / config.batch_size) ** 0.3 * self.variant.epochs / CORE_EPOCHS
-        return max(1, round(1000 * cost))
 
 
 def _core(name: str, network: str = "lstm", **options) -> Variant:
@@ -157,14 +131,12 @@ def run_grid(
 ) -> pd.DataFrame:
     """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
 
+    An interrupted training goes on from the runs folder of the settings, in which one grid at a time works.
+
     Parameters
     ----------
-    grid : list of Trial
-        What to train, in this order.
     results : pathlib.Path
         The csv file; ``<name>.environment.json`` beside it tells the machine that filled it last.
-    settings : Settings
-        Cache and runs folders; an interrupted training resumes from there. One grid at a time works in a runs folder.
     real_folder : pathlib.Path, optional
         Real NSynth notes; trials that need them are left for later without it.
     jobs : int
@@ -181,12 +153,29 @@ def run_grid(
         If `results` is another file, or a trial cannot be trained.
     """
     grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
+    _check(results, real_folder)
     if _todo(grid, results):
         # Two grids that train the same trial in the same folder would delete each other's runs.
         with file_lock(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
             if todo := _todo(grid, results):
                 _fill(results, todo, settings, real_folder, jobs)
     return read_results(results)
+
+
+class Environment(TypedDict):  # what tells the description of a grid's machine from other files
+    jobs: int
+    torch_threads: int
+
+
+def _check(results: Path, real_folder: Path | None) -> None:
+    """Refuse, before hours of training, what could not be read or must not be written over."""
+    if results.suffix != ".csv":
+        raise InputError(f"{results} is no csv file; choose a name that ends in .csv for the table.")
+    environment = environment_file(results)
+    if environment.exists():
+        validated(Environment, environment.read_bytes(), environment, "choose another name for the table beside it")
+    for split in SPLITS if real_folder else ():
+        find_split(real_folder, split)
 
 
 def _todo(grid: list[Trial], results: Path) -> list[Trial]:
@@ -198,10 +187,7 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
     """Train trials; each adds its row to the table as it ends."""
     threads = max(1, torch.get_num_threads() // jobs)
     write_json(environment_file(results), describe_environment() | {"jobs": jobs, "torch_threads": threads})
-    # Costs are rough, so the bar shows how much is done and how long the rest takes, but no counts.
-    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    total = sum(trial.cost for trial in todo)
-    with tqdm(total=total, desc="ablations", bar_format=shown, disable=progress_is_off()) as progress:
+    with tqdm(total=len(todo), desc="ablations", unit="training", disable=progress_is_off()) as progress:
         for trial, (row, folder) in _trained(todo, settings, real_folder, jobs, threads):
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows, columns=KEY + MEASURES))
@@ -210,8 +196,8 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
             with suppress(OSError):  # something else is in it
                 (folder / LOCK_FILE).unlink()
                 folder.rmdir()
-            progress.update(trial.cost)
             progress.set_postfix_str(f"{trial.variant.name}, {trial.data}: {100 * row['test_accuracy']:.1f} %")
+            progress.update()
 
 
 def environment_file(results: Path) -> Path:

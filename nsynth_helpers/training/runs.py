@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
+from nsynth_helpers import __version__
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE, STEP_SIZE
@@ -35,7 +37,7 @@ from nsynth_helpers.training.devices import choose_precision
 
 CHECKPOINTS = ("last", "best")
 HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
-RECORDED_PACKAGES = ("torch", "lightning", "numpy", "pandas", "librosa", "soundfile", "nsynth-workbook")
+RECORDED_PACKAGES = ("torch", "lightning", "numpy", "pandas", "librosa", "soundfile")
 RESUME_FILE, LOCK_FILE = "training.ckpt", "training.lock"
 MANIFEST, BY_EPOCH = "manifest.json", "test_by_epoch.csv"
 # What a committed run keeps; the rest is large, or of use only while the training goes on.
@@ -45,7 +47,6 @@ KEPT_FILES = (
 )
 
 Whole = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -54,22 +55,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class RunConfig:
     """Everything that decides what a training learns; the defaults are the 2018 report's, but for `shuffle`.
 
-    Attributes
-    ----------
-    network : str
-        A name of `models.NETWORKS`.
-    network_arguments : dict
-        Arguments that differ from the named network's.
-    momentum, weight_decay : float
-        Momentum of ``sgd`` alone; L2 weight decay (decoupled for ``adamw``).
-    shuffle : bool
-        Whether training notes are mixed in every epoch; the 2018 code did not.
-    seed : int
-        Seed of weights, shuffling and dropout.
-    normalise_level : bool
-        Scale each note to a peak of 1.
-    precision : str
-        Lightning's precision of the training; evaluation is float32.
+    `network` is a name of `models.NETWORKS`, `step_size` in samples, `precision` Lightning's, of the training alone.
 
     Examples
     --------
@@ -81,18 +67,18 @@ class RunConfig:
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     network: str = "lstm"
-    network_arguments: dict = field(default_factory=dict)
+    network_arguments: dict = field(default_factory=dict)  # that differ from the named network's
     epochs: Whole = 20
     batch_size: Whole = 32
     learning_rate: Positive = 0.0008
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    momentum: NotNegative = 0.8
-    weight_decay: NotNegative = 0.0
-    shuffle: bool = True
-    seed: Annotated[int, Field(ge=0)] = 2018
+    momentum: NotNegative = 0.8  # of sgd alone
+    weight_decay: NotNegative = 0.0  # L2; decoupled for adamw
+    shuffle: bool = True  # mix the training notes in every epoch, which the 2018 code did not
+    seed: Annotated[int, Field(ge=0)] = 2018  # of weights, shuffling and dropout
     seconds: Positive = 1.0
     step_size: Whole = STEP_SIZE
-    normalise_level: bool = False
+    normalise_level: bool = False  # scale each note to a peak of 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @classmethod
@@ -125,62 +111,45 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+# What the JSON files of a run hold. A run of predictions alone has no data of its own, and scores by split.
 class Record(TypedDict):
-    """``config.json``; a run of predictions alone has no data of its own."""
-
     config: RunConfig
     data: NotRequired[dict[str, str]]
 
 
 class Scores(TypedDict):
-    """How a network did on one split."""
-
     loss: float
-    accuracy: Share
+    accuracy: Annotated[float, Field(ge=0, le=1)]
     correct: int
     notes: int
     seconds: float
 
 
 class CheckpointScores(TypedDict):
-    """How one checkpoint of a training did."""
-
     epoch: int
     valid: Scores
     test: Scores
 
 
 class TrainingMetrics(TypedDict):
-    """``metrics.json`` of a training; those of before 2026-11 do not tell which test split they are of."""
-
     training_seconds: float
-    test_digest: NotRequired[str]
+    test_digest: NotRequired[str]  # not in runs of before November 2026
     last: CheckpointScores
     best: CheckpointScores
 
 
 class PredictionMetrics(TypedDict):
-    """``metrics.json`` of a run of predictions alone: scores by split."""
-
     last: dict[str, Scores]
 
 
 class ManifestEntry(TypedDict):
-    """One run that was trained or found: its folder, from the folder of runs; its network; when, in UTC."""
-
-    run: str
+    run: str  # the folder, seen from the folder of runs
     network: str
-    time: str
+    time: str  # of its training or finding, ISO 8601 in UTC
 
 
 def validated(kind, text: str | bytes, where: object, remedy: str):
-    """What a text of JSON holds, as `kind` describes it.
-
-    Raises
-    ------
-    InputError
-        If it is not of that kind; the sentence names where it is from, the field and the remedy.
-    """
+    """What a text of JSON holds, as `kind` describes it; else an `InputError` names the place, field and remedy."""
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
@@ -193,13 +162,9 @@ def validated(kind, text: str | bytes, where: object, remedy: str):
 class Run:
     """A run's folder and what it holds; each part is read, and validated, when it is asked for.
 
-    Every part raises `InputError` if its file is missing or damaged.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The folder: ``config.json``, ``environment.json``, ``history.csv``, ``best.safetensors``,
-        ``last.safetensors``, ``epochs/``, ``predictions.parquet``, ``metrics.json``. A run may hold predictions alone.
+    The folder holds ``config.json``, ``environment.json``, ``history.csv``, ``best.safetensors``,
+    ``last.safetensors``, ``epochs/``, ``predictions.parquet`` and ``metrics.json``, or predictions alone. Every part
+    raises `InputError` if its file is missing or damaged.
     """
 
     path: Path
@@ -251,13 +216,7 @@ class Run:
         return chosen.reset_index(drop=True)
 
     def load_network(self, checkpoint: str = "last") -> nn.Module:
-        """The trained network, ready to evaluate.
-
-        Parameters
-        ----------
-        checkpoint : str
-            ``last``, ``best``, or an epoch's number as text (only where ``epochs/`` is kept).
-        """
+        """The trained network after its ``last``, ``best`` or, where all are there, any epoch (its number as text)."""
         name = f"{checkpoint}.safetensors" if checkpoint in CHECKPOINTS else epoch_file(int(checkpoint))
         return load_weights(self.config.build_network(), self.path / name)
 
@@ -284,12 +243,9 @@ def epoch_file(epoch: int) -> str:
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """Load a safetensors file into a network; nothing in such a file can execute.
+    """Load a safetensors file, in which nothing can execute, into a network, ready to evaluate.
 
-    Raises
-    ------
-    InputError
-        If the file is missing, no safetensors file, of another network, or holds weights that are no numbers.
+    Raises `InputError` if the file is missing, of another kind or network, or holds weights that are no numbers.
     """
     try:
         weights = load_file(path)
@@ -347,10 +303,7 @@ def read_history(folder: Path) -> pd.DataFrame:
 def best_epoch(history: pd.DataFrame) -> pd.Series:
     """The row of the epoch with the lowest valid loss, whose weights are called ``best``.
 
-    Raises
-    ------
-    InputError
-        If no epoch has a valid loss that is a number.
+    Raises `InputError` if no epoch has a valid loss that is a number.
     """
     if history["valid_loss"].isna().all():
         raise InputError("No epoch has a valid loss that is a number: the training diverged; lower its learning rate.")
@@ -383,30 +336,25 @@ def own_files(folder: Path) -> list[Path]:
 
 
 def check_folder(path: Path, record: Record | None = None) -> None:
-    """Refuse a folder that a run must not be written into, and touch nothing.
+    """Refuse, in an `InputError`, a folder that a run must not be written into, and touch nothing.
 
     It may be new or empty, or hold a run: that of the `record`, or any run without one.
-
-    Raises
-    ------
-    InputError
-        If it is anything else.
     """
     existing = next(place for place in (path, *path.parents) if place.exists() or place.is_symlink())
     if not existing.is_dir():
         raise InputError(f"{existing} is no folder; choose another place for the run.")
-    # What a run that was killed at its first moment left: its lock, which is empty, and a part of its record.
-    started = (f"{LOCK_FILE}", "config.json.")
-    if existing != path or all(e.name.startswith(started) and not e.stat().st_size for e in path.iterdir()):
+    # A run that was killed at its first moment left a lock and a part of its record, both without content.
+    held = existing == path and [entry for entry in path.iterdir() if entry.is_dir() or entry.stat().st_size]
+    if not held:
         return
     if not (path / "config.json").is_file():
         raise InputError(f"{path} holds other things than a run; choose a new or an empty folder.")
     for file in own_files(path):
-        if file.is_symlink() or (file.parent != path and file.parent.is_symlink()):
-            raise InputError(f"{file} lies behind a link, which no training makes; choose another folder.")
+        if file.is_symlink() or (path / "epochs").is_symlink():
+            raise InputError(f"{file} is a link or behind one, which no training makes; choose another folder.")
     there = Run(path).record
     if record is not None and _identity(there) != _identity(record):
-        raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or retrain.")
+        raise InputError(f"{path} holds a run of another configuration or data; choose another folder, or --retrain.")
 
 
 def _identity(record: Record) -> str:
@@ -426,10 +374,7 @@ def remove_run(folder: Path) -> None:
 def keep_run(run: Run, path: Path) -> Run:
     """Copy a finished run to where it is committed, without each epoch's weights; a run kept there is replaced.
 
-    Raises
-    ------
-    InputError
-        If the run is not finished, or the folder holds anything else than a kept run.
+    Raises `InputError` if the run is not finished, or the folder holds anything else than a kept run.
     """
     if not run.finished:
         raise InputError(f"{run.path} is no finished run; train it first.")
@@ -437,6 +382,8 @@ def keep_run(run: Run, path: Path) -> Run:
     if (path / "epochs").exists() or (path / RESUME_FILE).exists():
         raise InputError(f"{path} is a run with all its epochs, not a kept one; choose another folder.")
     path = path.resolve()
+    if path == run.path.resolve():
+        raise InputError(f"{path} is the run itself; choose another folder.")
     path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as copies:
         names = [name for name in KEPT_FILES if (run.path / name).is_file()]
@@ -470,26 +417,15 @@ def read_manifest(runs: Path) -> list[ManifestEntry]:
 
 def describe_environment() -> dict:
     """Versions, processor or GPU, and threads, for ``environment.json``."""
+    about = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", about.read_text()) if about.is_file() else []
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in RECORDED_PACKAGES},
+        **{name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "nsynth-workbook": __version__,
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": models[0] if models else platform.processor() or platform.machine(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

@@ -1,7 +1,9 @@
 """Training through a tiny configuration: what a run holds, resuming, and what bad input says."""
 
+import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,23 +21,31 @@ from safetensors.torch import load_file
 from conftest import TINY, tones
 from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.dataset import NSynthDataModule
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training import fit as training
+from nsynth_helpers.training import predict as predicting
+from nsynth_helpers.training.devices import choose_device
 from nsynth_helpers.training.fit import find_run, fit
 from nsynth_helpers.training.predict import LOGITS, evaluate_network, predict, score, test_every_epoch
-from nsynth_helpers.training.runs import HISTORY_COLUMNS, Run, RunConfig, keep_run, load_weights, run_folder
-
-
-@pytest.fixture(scope="module")
-def splits():
-    return {"train": tones("train", 8, 1), "valid": tones("valid", 2, 2), "test": tones("test", 3, 3)}
+from nsynth_helpers.training.runs import (
+    HISTORY_COLUMNS,
+    Run,
+    RunConfig,
+    keep_run,
+    load_weights,
+    read_manifest,
+    run_folder,
+)
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return replace(
-        Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), runs=tmp_path / "runs", results=tmp_path / "kept"
-    )
+def splits(tiny_splits):
+    return tiny_splits
+
+
+@pytest.fixture
+def settings(tiny_settings):
+    return tiny_settings
 
 
 def same_history(one: Run, other: Run) -> bool:
@@ -44,8 +54,8 @@ def same_history(one: Run, other: Run) -> bool:
     return one.history[columns].equals(other.history[columns])
 
 
-def test_a_run_holds_all_that_it_should(splits, settings):
-    run = fit(TINY, splits, settings)
+def test_a_run_holds_all_that_it_should(tiny_run):
+    run = tiny_run
     files = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
     assert files >= {
         "config.json", "environment.json", "history.csv", "best.safetensors", "last.safetensors",
@@ -70,15 +80,15 @@ def test_easy_notes_are_learned(splits, settings):
     assert run.history["train_loss"].iloc[-1] < 1.0 < run.history["train_loss"].iloc[0]
 
 
-def test_history_states_what_the_weights_give(splits, settings):
-    run = fit(TINY, splits, settings)
+def test_history_states_what_the_weights_give(tiny_run, splits):
+    run = tiny_run
     valid = score(predict(run.load_network("2"), TINY.frames(splits["valid"])))
     assert run.history["valid_loss"][1] == pytest.approx(valid["loss"], abs=1e-5)
     assert run.history["valid_accuracy"][1] == pytest.approx(valid["accuracy"])
 
 
-def test_the_saved_network_gives_the_saved_predictions(splits, settings):
-    run = fit(TINY, splits, settings)
+def test_the_saved_network_gives_the_saved_predictions(tiny_run, splits):
+    run = tiny_run
     again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
     np.testing.assert_allclose(again[LOGITS], run.predictions("test", "best")[LOGITS], atol=1e-5)
 
@@ -211,18 +221,102 @@ class Evil:
         return (os.system, ("touch executed",))
 
 
-def test_weights_and_states_that_could_execute_are_refused(splits, settings, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def interrupted_run(tiny_splits, tmp_path_factory) -> Path:
+    """A training that was interrupted in its third epoch."""
+    path = tmp_path_factory.mktemp("interrupted") / "run"
+    settings = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
+    with pytest.raises(KeyboardInterrupt, match="stopped after epoch 2 of 4; run it again to go on"):
+        fit(TINY, tiny_splits, settings, path, callbacks=[StopAfter(2)])
+    return path
+
+
+@pytest.fixture
+def interrupted(interrupted_run, tmp_path) -> Run:
+    """The same, the test's own."""
+    return Run(Path(shutil.copytree(interrupted_run, tmp_path / "interrupted")))
+
+
+def test_weights_that_could_execute_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.safetensors").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(InputError, match="only safetensors weights are read"):
         load_weights(TINY.build_network(), tmp_path / "evil.safetensors")
-    path = settings.runs / "resumed"
-    with pytest.raises(KeyboardInterrupt):
-        fit(TINY, splits, settings, path, callbacks=[StopAfter(1)])
-    torch.save({"state_dict": Evil()}, path / training.RESUME_FILE)
-    with pytest.raises(InputError, match=r"training\.ckpt is damaged or of another version; delete it"):
-        fit(TINY, splits, settings, path)
     assert not (tmp_path / "executed").exists()
+
+
+def damage(state: Path, kind: str) -> None:
+    whole = state.read_bytes()
+    content = torch.load(state, weights_only=True)
+    if kind == "evil":
+        torch.save(content | {"state_dict": Evil()}, state)
+    elif kind == "of another network":
+        torch.save(content | {"state_dict": {"network.out.bias": torch.zeros(3)}}, state)
+    elif kind == "without its rows":
+        content["callbacks"]["RunRecorder"]["rows"].pop()
+        torch.save(content, state)
+    elif kind == "of other types":
+        torch.save(content | {"epoch": "two", "loops": None}, state)
+    elif kind == "a list":
+        torch.save([1, 2], state)
+    else:
+        state.write_bytes({"empty": b"", "cut off": whole[:-1000], "a text": b"epoch 2"}[kind])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["empty", "cut off", "a text", "a list", "of another network", "of other types", "without its rows", "evil"],
+)
+def test_a_damaged_state_is_told(interrupted, splits, settings, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    damage(interrupted.path / training.RESUME_FILE, kind)
+    with pytest.raises(InputError, match=r"training\.ckpt is damaged or of another version; delete it"):
+        fit(TINY, splits, settings, interrupted.path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_without_its_state_a_training_starts_anew(interrupted, tiny_run, splits, settings):
+    (interrupted.path / training.RESUME_FILE).unlink()
+    assert same_history(fit(TINY, splits, settings, interrupted.path), tiny_run)
+
+
+def shorten(history: Path, kind: str) -> None:
+    lines = history.read_text().splitlines()
+    history.write_text("\n".join({"a row short": lines[:-1], "a row over": [*lines, lines[-1]], "empty": []}[kind]))
+
+
+@pytest.mark.parametrize("kind", ["a row short", "a row over"])
+def test_a_damaged_history_is_mended_from_the_state(interrupted, tiny_run, splits, settings, kind):
+    shorten(interrupted.path / "history.csv", kind)
+    run = fit(TINY, splits, settings, interrupted.path)
+    assert same_history(run, tiny_run)
+    assert (run.path / "last.safetensors").read_bytes() == (tiny_run.path / "last.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["a row short", "a row over", "empty"])
+def test_a_history_never_makes_the_wrong_epoch_the_last(tiny_copy, tiny_run, splits, settings, kind):
+    """Also where the kill came after the last epoch, before the evaluation."""
+    for name in ("metrics.json", "last.safetensors", "best.safetensors"):
+        (tiny_copy.path / name).unlink()
+    shorten(tiny_copy.path / "history.csv", kind)
+    run = fit(TINY, splits, settings, tiny_copy.path)
+    assert same_history(run, tiny_run)
+    assert run.metrics["last"]["epoch"] == 4
+    assert (run.path / "last.safetensors").read_bytes() == (tiny_run.path / "last.safetensors").read_bytes()
+
+
+def test_the_state_of_an_earlier_version_is_gone_on_from(interrupted, tiny_run, splits, settings):
+    """It knew no rows: those of the history are taken, if they are whole."""
+    state = torch.load(interrupted.path / training.RESUME_FILE, weights_only=True)
+    del state["callbacks"]["RunRecorder"]
+    torch.save(state, interrupted.path / training.RESUME_FILE)
+    history = interrupted.path / "history.csv"
+    rows = history.read_text()
+    history.write_text("".join(rows.splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="delete it"):
+        fit(TINY, splits, settings, interrupted.path)
+    history.write_text(rows)
+    assert same_history(fit(TINY, splits, settings, interrupted.path), tiny_run)
 
 
 def test_weights_that_are_missing_or_of_another_network_are_refused(splits, settings, tmp_path):
@@ -260,11 +354,6 @@ def test_every_epoch_is_tested_once_and_remembered(splits, settings):
     assert test_every_epoch(kept, splits["test"], settings).equals(table)
 
 
-def test_an_unknown_optimizer_is_refused(splits, settings):
-    with pytest.raises(InputError, match=r"optimizer cannot be used .*'adam'"):
-        fit(replace(TINY, optimizer="adagrad"), splits, settings)
-
-
 def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, settings, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -273,7 +362,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, 
     with monkeypatch.context() as patch:
         save = training.save_weights
         patch.setattr(training, "save_weights", lambda net, file: full() if "003" in file.name else save(net, file))
-        with pytest.raises(InputError, match=r"is full; free some space .* the finished epochs are kept"):
+        with pytest.raises(InputError, match=r"is full; free some space .* what is finished is kept"):
             fit(TINY, splits, settings, path)
     assert fit(TINY, splits, settings, path).history["epoch"].tolist() == [1, 2, 3, 4]
 
@@ -303,3 +392,194 @@ def test_the_earlier_networks_beat_the_majority_by_ten_points_on_the_mini_subset
     most = mini["train"].notes["family"].mode()[0]
     majority = (run.predictions("test")["family"] == most).mean()
     assert run.metrics["last"]["test"]["accuracy"] >= majority + 0.1
+
+
+# What a run was tested on
+
+
+@pytest.fixture
+def other_test(splits):
+    """The same training data, with another test split."""
+    return splits | {"test": tones("test", 5, 4)}
+
+
+def test_a_run_is_tested_again_with_another_test_split(splits, other_test, settings):
+    run = fit(TINY, splits, settings)
+    test_every_epoch(run, splits["test"], settings)
+    before = (run.path / "last.safetensors").read_bytes()
+    again = fit(TINY, other_test, settings)
+    assert again.path == run.path
+    assert again.metrics["last"]["test"]["notes"] == 50
+    assert again.metrics["last"]["epoch"] == 4
+    assert again.metrics["test_digest"] == other_test["test"].digest
+    assert set(again.predictions("test")["note_str"]) == set(other_test["test"].notes["note_str"])
+    assert same_history(again, run)
+    assert (again.path / "last.safetensors").read_bytes() == before
+    table = test_every_epoch(again, other_test["test"], settings)
+    assert table["test_accuracy"].iloc[-1] == again.metrics["last"]["test"]["accuracy"]
+    assert find_run(settings, TINY, splits).metrics["last"]["test"]["notes"] == 30
+
+
+def test_other_sounds_under_the_same_names_are_tested_too(splits, settings):
+    before = fit(TINY, splits, settings).metrics["last"]["test"]["loss"]
+    silent = replace(splits["test"], waveforms=splits["test"].waveforms * 0, digest="silent")
+    assert fit(TINY, splits | {"test": silent}, settings).metrics["last"]["test"]["loss"] != before
+
+
+def without_digest(run: Run) -> None:
+    """As runs of before November 2026 are."""
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    del metrics["test_digest"]
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_a_run_without_a_digest_is_known_by_the_names_of_its_notes(
+    tiny_copy, splits, other_test, settings, monkeypatch
+):
+    without_digest(tiny_copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate_run", lambda *_: pytest.fail("was tested on these notes already"))
+        fit(TINY, splits, settings, tiny_copy.path)
+    assert fit(TINY, other_test, settings, tiny_copy.path).metrics["last"]["test"]["notes"] == 50
+
+
+def test_a_run_without_weights_is_not_tested_again(tiny_copy, other_test, settings):
+    for file in tiny_copy.path.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(InputError, match="holds no weights to test again on this test split; retrain it"):
+        fit(TINY, other_test, settings, tiny_copy.path)
+    assert Run(tiny_copy.path).metrics == tiny_copy.metrics
+
+
+def test_a_kill_while_testing_again_does_not_bring_the_old_figures_back(
+    tiny_copy, splits, other_test, settings, monkeypatch
+):
+    without_digest(tiny_copy)
+    with monkeypatch.context() as patch:
+        write, written = predicting.write_json, []
+        patch.setattr(
+            predicting, "write_json", lambda *arguments: 1 / 0 if written else written.append(write(*arguments)) or None
+        )
+        with pytest.raises(ZeroDivisionError):
+            fit(TINY, other_test, settings, tiny_copy.path)
+    assert fit(TINY, other_test, settings, tiny_copy.path).metrics["last"]["test"]["notes"] == 50
+
+
+def test_a_committed_run_of_other_test_notes_is_not_shown(tiny_run, splits, other_test, settings):
+    keep_run(tiny_run, settings.results / "mini-lstm")
+    assert find_run(settings, replace(TINY, seed=5), splits).path.name == "mini-lstm"
+    with pytest.raises(InputError, match="train the lstm first"):
+        find_run(settings, replace(TINY, seed=5), other_test)
+
+
+def test_every_epoch_is_not_tested_on_other_notes_than_the_run(tiny_copy, other_test, settings):
+    with pytest.raises(InputError, match="was tested on other notes than these"):
+        test_every_epoch(tiny_copy, other_test["test"], settings)
+
+
+def test_trained_and_found_runs_stand_in_the_manifest(splits, settings):
+    run = fit(TINY, splits, settings)
+    fit(TINY, splits, settings, settings.runs / "elsewhere")
+    assert [settings.runs / entry["run"] for entry in read_manifest(settings.runs)] == [run.path]
+    keep_run(run, settings.results / "mini-lstm")
+    find_run(settings, replace(TINY, seed=5), splits)
+    assert [entry["run"] for entry in read_manifest(settings.runs)] == [run.path.name, "../results/mini-lstm"]
+
+
+# What this machine or this data cannot do
+
+
+def some(split, notes: int):
+    """The first notes of a split."""
+    return replace(split, notes=split.notes[:notes], waveforms=split.waveforms[:notes])
+
+
+@pytest.mark.parametrize("network", ["lstm", "convolutional"])
+@pytest.mark.parametrize(("notes", "batch"), [(2, 32), (20, 32), (9, 8), (5, 1), (1, 32), (1, 1)])
+def test_few_notes_and_small_batches_train_or_are_refused(network, notes, batch, splits, settings):
+    arguments = TINY.network_arguments if network == "lstm" else {}
+    config = RunConfig(network, arguments, epochs=1, batch_size=batch, seconds=0.1)
+    few = splits | {"train": some(splits["train"], notes), "valid": some(splits["valid"], 1)}
+    if notes == 1 or (batch == 1 and network != "lstm"):
+        with pytest.raises(InputError, match=r"needs two at least|set NSYNTH_BATCH_SIZE to 2 or more"):
+            fit(config, few, settings)
+        assert not settings.runs.exists()
+    else:
+        assert np.isfinite(fit(config, few, settings).history["train_loss"]).all()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 2.0])
+def test_other_lengths_train(seconds, splits, settings):
+    longer = {name: replace(split, waveforms=np.tile(split.waveforms, (1, 20))) for name, split in splits.items()}
+    for network in ("lstm", "fully_connected", "convolutional"):
+        arguments = TINY.network_arguments if network == "lstm" else {}
+        run = fit(RunConfig(network, arguments, epochs=1, batch_size=64, seconds=seconds), longer, settings)
+        assert run.metrics["last"]["test"]["notes"] == 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, r"its epochs cannot be used"),
+        ({"batch_size": -1}, r"its batch_size cannot be used"),
+        ({"learning_rate": float("nan")}, r"its learning_rate cannot be used"),
+        ({"optimizer": "adagrad"}, r"its optimizer cannot be used .*'adam'"),
+        ({"network": "resnet"}, r"There is no network 'resnet'"),
+        ({"network_arguments": {"heads": 8}}, r"The lstm network cannot be built with .*heads"),
+        ({"network_arguments": {"hidden_size": "large"}}, r"The lstm network cannot be built with .*large"),
+        ({"seconds": 3.0}, r"set NSYNTH_SECONDS to fit"),
+    ],
+)
+def test_an_impossible_configuration_is_refused_before_anything_is_written(changes, sentence, splits, settings):
+    with pytest.raises(InputError, match=sentence):
+        fit(replace(TINY, **changes), splits, settings)
+    assert not settings.runs.exists()
+
+
+def test_test_notes_that_cannot_be_read_are_told_before_the_training(splits, settings):
+    short = splits | {"test": replace(splits["test"], waveforms=splits["test"].waveforms[:, :100])}
+    with pytest.raises(InputError, match="test cache holds 100"):
+        fit(TINY, short, settings)
+    assert not settings.runs.exists()
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused_before_the_training(device, splits, settings):
+    if choose_device("auto").type == device:
+        pytest.skip(f"this machine has {device}")
+    with pytest.raises(InputError, match=f"NSYNTH_DEVICE is '{device}', which this machine does not have"):
+        fit(TINY, splits, replace(settings, device=device))
+    assert not settings.runs.exists()
+
+
+def test_nodes_without_a_launcher_are_refused_instead_of_waited_for(splits, settings, monkeypatch):
+    for name in training.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="NSYNTH_NODES is 2, but no launcher started this process"):
+        fit(TINY, splits, replace(settings, nodes=2))
+
+
+def test_a_training_that_diverges_ends_in_one_sentence(splits, settings):
+    with pytest.raises(InputError, match="diverged"):
+        fit(RunConfig("convolutional", epochs=2, seconds=0.1, learning_rate=1e30), splits, settings)
+
+
+def test_ctrl_c_ends_in_one_sentence_and_the_finished_epochs_go_on(tmp_path):
+    """As a user does it, on the command line and nsynth-mini."""
+    path = tmp_path / "run"
+    command = [sys.executable, "-m", "nsynth_helpers", "train", "lstm", "--epochs", "200", "--out", path]
+    environment = os.environ | {
+        **{"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "NSYNTH_SECONDS": "0.05", "NSYNTH_BATCH_SIZE": "400"},
+        **{"NSYNTH_CACHE": str(tmp_path / "cache"), "NSYNTH_DEVICE": "cpu"},
+    }
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as child:
+        deadline = time.monotonic() + 200
+        while len(Run(path).history) < 2 and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=100)
+    done = len(Run(path).history)
+    assert errors == f"nsynth_helpers: stopped after epoch {done} of 200; run it again to go on.\n"
+    assert child.returncode == 130
+    assert 2 <= done < 200
+    assert torch.load(path / training.RESUME_FILE, weights_only=True)["epoch"] + 1 == done

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training import grid as ablations
 from nsynth_helpers.training.grid import (
     CORE_EPOCHS,
@@ -313,3 +313,56 @@ def test_every_row_has_its_baseline_with_the_same_data_and_epochs():
 def test_core_rows_alone_are_trained_on_real_notes():
     assert all((REAL_DATA in variant.data) == (variant.group == "core") for variant in GRID)
     assert all(MINI_DATA in variant.data for variant in GRID)
+
+
+# Files of another kind
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "name,grade\nAda,1\n"),
+        ("a.csv", ""),
+        ("a.csv", "\0\1"),
+        ("a.csv", ",".join(ablations.KEY + ablations.MEASURES) + "\n" + ",".join(["x"] * 16)),
+        ("a.csv", None),
+        ("a.txt", "a list"),
+        ("a.parquet", None),
+        ("a.environment.json", '{"editor": "vim"}'),
+        ("a.environment.json", "a list"),
+    ],
+)
+def test_a_table_of_another_kind_is_refused_before_the_training(settings, notes, tmp_path, name, content, monkeypatch):
+    monkeypatch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained for a table that is not one"))
+    path = tmp_path / name
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=r"choose another|choose a name"):
+        run_grid(trials(TWO), tmp_path / name.replace(".environment.json", ".csv"), settings, notes)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert content is None or path.read_text() == content
+
+
+def test_a_mistyped_folder_of_real_notes_is_told_before_the_training(settings, tmp_path):
+    with pytest.raises(InputError, match="nsynth-gone holds no train split"):
+        run_grid(trials(), tmp_path / "ablations.csv", settings, tmp_path / "nsynth-gone")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_user_put_into_a_trials_run_stays(notes, settings, tmp_path, monkeypatch):
+    write = ablations.write_table
+
+    def write_a_note(path, table):
+        (folder,) = (settings.runs / "ablations").iterdir()
+        (folder / "notes.txt").write_text("odd")
+        write(path, table)
+
+    monkeypatch.setattr(ablations, "write_table", write_a_note)
+    run_grid(trials(TWO[:1], seeds=(1,)), tmp_path / "ablations.csv", settings, notes)
+    assert [path.name for path in (settings.runs / "ablations").glob("*/*")] == ["notes.txt"]
+
+
+def test_the_committed_table_is_read_with_the_name_of_its_column_before_2026_11():
+    table = read_results(PROJECT_ROOT / "results" / "ablations.csv")
+    assert list(table.columns) == ablations.KEY + ablations.MEASURES
+    assert set(table["variant"]) <= {variant.name for variant in GRID}
+    assert len(table) > 100
