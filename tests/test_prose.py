@@ -10,9 +10,11 @@ from nsynth_helpers.settings import PROJECT_ROOT
 NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))
 DIGITS = r"[−+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 NUMBER = re.compile(rf"(?<![\w.,/]){DIGITS}(?![\w/]|[.,]\d)")
-# What is no claim: code, formulas, links, addresses, emphasis of chapter numbers, list numbers, years, clock times.
+# What is no claim: code, the bibliography, formulas, links, addresses, emphasis of chapter numbers, list numbers,
+# years, clock times.
 NO_CLAIM = re.compile(
-    r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|https?://\S+|^ *\d+\. |arXiv:\S+|\(\d{4}\)", re.S | re.M
+    r"```.*?```|^## Bibliography.*|`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|https?://\S+|^ *\d+\. |arXiv:\S+|\(\d{4}\)",
+    re.S | re.M,
 )
 YEARS = range(1900, 2100)
 # Whole numbers up to this one are words ("the 2 networks", "10 families", "notebook 04"), or are counted by the eye.
