@@ -45,7 +45,7 @@ notebooks: $(STAMP)  ## refresh the committed notebooks, figures and runs (for m
 ablations: $(STAMP)  ## run or resume the grid of ablations (hours; set NSYNTH_REAL for its real rows)
 	$(RUN) -m nsynth_helpers ablations --jobs 2
 
-bench: $(STAMP)  ## measure decoding and training speed on this machine
+bench: $(STAMP)  ## measure this machine: the training of 2018 against ours, decoding, peak
 	$(RUN) tools/bench.py
 
 clean:  ## delete what runs and tests made

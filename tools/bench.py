@@ -1,125 +1,345 @@
-"""Measure on this machine: decoding against a plain loop, an archive against its gzip stream, networks against one.
+"""Measure this machine: the training of 2018 as it was against ours, and decoding against plain loops.
 
-Every figure is the median of several repeats, and every comparison a ratio within this one run.
-Run it with `make bench`; it makes its own WAV files from nsynth-mini in a temporary folder and deletes them.
+``make bench`` prints one table and writes it, with every single measurement and the environment, to build/bench.json.
+All is measured in one process on the notes of nsynth-mini, each way in its turn (A B C A B C), and told as median and
+range. ``--quick`` runs every part once on a few notes, to see that it works; its numbers mean nothing.
+
+The 2018 way is restated in our words: each note a WAV of 4 s that is read and decoded whole whenever it is asked for,
+nothing kept; notes put together to batches of 32 one by one; float32 and torch's own threads; validation one note at a
+time. It runs under glibc's usual handling of freed memory, and only OpenMP's waiting (see `nsynth_helpers`) is ours.
 """
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import gzip
 import io
+import itertools
 import json
 import statistics
+import subprocess
+import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import lightning
+import numpy as np
+import pandas as pd
 import soundfile
 import torch
+from scipy.io import wavfile
 from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from nsynth_helpers.data.archives import SplitSource
-from nsynth_helpers.data.cache import load_split, prepare
-from nsynth_helpers.data.metadata import SAMPLE_RATE
-from nsynth_helpers.models import NETWORKS, build_network
-from nsynth_helpers.settings import Settings
+from nsynth_helpers.data.cache import NSynthSplit, load_splits, prepare
+from nsynth_helpers.data.dataset import NSynthDataModule
+from nsynth_helpers.data.metadata import FAMILIES, FULL_SCALE, SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.settings import PROJECT_ROOT, Settings, write_json
+from nsynth_helpers.training.devices import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, choose_precision
+from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.predict import predict
+from nsynth_helpers.training.runs import RunConfig, describe_environment
 
-NOTES, REPEATS = 4000, 3
-STEPS = 10
+THREADS = torch.get_num_threads()
+PRODUCT = 1024  # rows and columns of the matrices whose product gives the peak
+BUSY_NOTES = 320
+
+
+class WavNotes(Dataset):
+    """The notes of a folder of 4 s WAV files; every access reads and decodes its file."""
+
+    def __init__(self, folder: Path):
+        self.paths = sorted((folder / "audio").iterdir())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """``frames (100, 160)`` of the first second, and the family."""
+        _, waveform = wavfile.read(self.paths[index])
+        frames = torch.from_numpy(waveform.astype(np.float32) / FULL_SCALE)[:SAMPLE_RATE].view(-1, STEP_SIZE)
+        return frames, FAMILIES.index(self.paths[index].name.split("_")[0])
+
+
+class Way2018:
+    """Files, loops and loss of 2018."""
+
+    def __init__(self, config: RunConfig, folder: Path):
+        self.config = config
+        self.train = DataLoader(WavNotes(folder / "nsynth-train"), config.batch_size, shuffle=True)
+        self.valid = DataLoader(WavNotes(folder / "nsynth-valid"), 1)
+        self.network = config.build_network()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
+
+    def load(self) -> None:
+        """Read the train notes once, in batches."""
+        for _ in self.train:
+            pass
+
+    def epoch(self) -> dict[str, float]:
+        """Seconds of training on the train notes and of the epoch with its validation."""
+        as_glibc_does()
+        started, loss_sum, correct = time.perf_counter(), 0.0, 0
+        self.network.train()
+        for frames, labels in self.train:
+            self.optimizer.zero_grad()
+            logits = self.network(frames)
+            loss = functional.cross_entropy(logits, labels)
+            loss.backward()
+            self.optimizer.step()
+            loss_sum += loss.item()
+            correct += (logits.argmax(dim=1) == labels).sum().item()
+        trained = time.perf_counter() - started
+        self.evaluate()
+        return {"training": trained, "epoch": time.perf_counter() - started}
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Loss and accuracy on the valid notes."""
+        self.network.eval()
+        loss_sum, correct = 0.0, 0
+        for frames, labels in self.valid:
+            logits = self.network(frames)
+            loss_sum += functional.cross_entropy(logits, labels).item()
+            correct += (logits.argmax(dim=1) == labels).sum().item()
+
+
+class Clock(lightning.Callback):
+    """The seconds from an epoch's first batch to its validation."""
+
+    def on_train_epoch_start(self, trainer, module) -> None:
+        """Start."""
+        self.started = time.perf_counter()
+
+    def on_validation_start(self, trainer, module) -> None:
+        """Stop."""
+        self.seconds = time.perf_counter() - self.started
+
+
+class Ours:
+    """`fit` and `predict` as a user calls them."""
+
+    def __init__(self, config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings):
+        self.config, self.splits, self.settings = config, splits, settings
+        self.train, self.valid = config.frames(splits["train"]), config.frames(splits["valid"])
+        self.network = config.build_network()
+
+    def load(self) -> None:
+        """Read the train notes once, in batches."""
+        for _ in NSynthDataModule(self.train, self.valid, self.config.batch_size).train_dataloader():
+            pass
+
+    def epoch(self) -> dict[str, float]:
+        """Seconds of training on the train notes and of the epoch with its validation, and with what it writes."""
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            run = fit(self.config, self.splits, self.settings, Path(folder) / "run", [clock])
+            return {"training": clock.seconds, "epoch": float(run.history["seconds"].iloc[-1])}
+
+    def evaluate(self) -> None:
+        """The logits of the valid notes."""
+        predict(self.network, self.valid, "cpu")
+
+
+def as_glibc_does() -> None:
+    """Give freed memory back as glibc's own rule does in the end, and what `in_shares` had it keep until here."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 25)
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 26)
+        libc.malloc_trim(0)
+
+
+def measure(ways: dict[tuple[str, str], Way2018 | Ours], repeats: int) -> dict[tuple[str, str], dict[str, list[float]]]:
+    """Notes/s of each way in each column, measured in turn after one round that does not count."""
+    speeds = {key: {"loading": [], "training": [], "evaluation": [], "epoch": []} for key in ways}
+    for turn in range(repeats + 1):
+        for key, way in ways.items():
+            notes = len(way.train.dataset if isinstance(way, Way2018) else way.train)
+            others = len(way.valid.dataset if isinstance(way, Way2018) else way.valid)
+            seconds = {"loading": seconds_of(way.load), "evaluation": seconds_of(way.evaluate), **way.epoch()}
+            for column, taken in seconds.items():
+                done = {"evaluation": others, "epoch": notes + others}.get(column, notes)
+                if turn:
+                    speeds[key][column].append(done / taken)
+    return speeds
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def peak(dtype: torch.dtype, repeats: int) -> float:
+    """GFLOP/s of products of square matrices on every core at once: threads x products x 2 n^3 / seconds, the median.
+
+    In float32, where torch's own product is MKL's and slow on some processors, the better of it and oneDNN's.
+    """
+    left, right = (torch.randn(PRODUCT, PRODUCT).to(dtype) for _ in range(2))
+    products, best = 8, 0.0
+    candidates = [lambda: functional.linear(left, right)]
+    if dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        candidates.append(lambda: torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], ""))
+    with ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for product in candidates:
+
+            def work(_, product=product) -> None:
+                for _ in range(products):
+                    product()
+
+            taken = [seconds_of(lambda: list(pool.map(work, range(THREADS)))) for _ in range(repeats + 1)][1:]
+            best = max(best, THREADS * products * 2 * PRODUCT**3 / statistics.median(taken) / 1e9)
+    return best
+
+
+def training_gflop(config: RunConfig) -> float:
+    """GFLOP to train on one note: a product and a sum for each weight and step, forward and twice that backward."""
+    matrices = (weight for name, weight in config.build_network().named_parameters() if name.startswith("rnn.weight"))
+    return 3 * 2 * round(config.seconds * SAMPLE_RATE) // STEP_SIZE * sum(weight.numel() for weight in matrices) / 1e9
+
+
+@contextmanager
+def busy_loops():
+    """One process for each thread that does nothing, all the time."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(THREADS)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def make_wavs(splits: dict[str, NSynthSplit], folder: Path) -> None:
+    """The notes as 4 s WAV files in the official layout."""
+    for name, split in splits.items():
+        audio = folder / f"nsynth-{name}" / "audio"
+        audio.mkdir(parents=True)
+        for note_str, waveform in zip(split.notes["note_str"], split.waveforms, strict=True):
+            soundfile.write(audio / f"{note_str}.wav", waveform, SAMPLE_RATE)
+        records = {note_str: {} for note_str in split.notes["note_str"]}
+        (audio.parent / "examples.json").write_text(json.dumps(records))
+
+
+def first_notes(splits: dict[str, NSynthSplit], most: int) -> dict[str, NSynthSplit]:
+    """At most so many notes of each split, from all over it; ``synth_lead``, which 2018 had no family for, left out."""
+    chosen = {}
+    for name, split in splits.items():
+        rows = np.flatnonzero(split.notes["label"] >= 0)
+        rows = rows[:: max(1, len(rows) // most)][:most]
+        chosen[name] = replace(split, notes=split.notes.iloc[rows], waveforms=split.waveforms[rows])
+    return chosen
+
+
+def decoding(source: SplitSource, repeats: int) -> dict[str, list[float]]:
+    """Notes/s of `prepare` from a folder and from an archive, each beside the plain loop that it is measured by."""
+    folder = source.path.parent
+    archive = SplitSource(source.split, folder / f"{source.path.name}.tar.gz")
+    with tarfile.open(archive.path, "w:gz", compresslevel=6) as file:
+        file.add(source.path, source.path.name)
+    paths = sorted((source.path / "audio").iterdir())
+
+    def unzip() -> None:
+        with gzip.open(archive.path) as file:
+            while file.read(io.DEFAULT_BUFFER_SIZE * 16):
+                pass
+
+    works = {
+        "plain loop, first second": lambda: [soundfile.read(path, SAMPLE_RATE, dtype="int16") for path in paths],
+        "prepare, folder": lambda: prepare(source, folder / "cache"),
+        "plain gzip stream": unzip,
+        "prepare, archive": lambda: prepare(archive, folder / "cache"),
+    }
+    speeds = {name: [] for name in works}
+    for _, (name, work) in itertools.product(range(repeats), works.items()):
+        speeds[name].append(len(paths) / seconds_of(work))
+    return speeds
+
+
+def shown(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
 
 
 def main() -> None:
-    """Print one line a measurement."""
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="every part once, on a few notes")
+    parser.add_argument("--out", type=Path, default=PROJECT_ROOT / "build" / "bench.json")
+    options = parser.parse_args()
+    repeats, most = (1, 40) if options.quick else (5, 100_000)
+    settings = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
+    precision = choose_precision("auto", "cpu")
+    cached = first_notes(load_splits(settings), most)
+    whole = first_notes(load_splits(replace(settings, seconds=4.0), ("train", "valid")), most)
+    peaks = {name: peak(dtype, repeats) for name, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16))}
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = make_wav_split(folder)
-        archive = pack(source, folder)
-        loop = seconds(lambda: read_plainly(source.path))
-        stream = seconds(lambda: unzip_plainly(archive.path))
-        report("plain soundfile loop, first second", loop)
-        report("prepare from the folder", seconds(lambda: build(source, folder)), loop)
-        report("plain gzip stream", stream)
-        report("prepare from the archive", seconds(lambda: build(archive, folder)), stream)
-    compare_networks()
+        make_wavs(whole, folder)
+        few = folder / "few"
+        make_wavs(first_notes(whole, min(BUSY_NOTES, most)), few)
 
+        def ways(networks, splits, files) -> dict[tuple[str, str], Way2018 | Ours]:
+            found = {}
+            for network in networks:
+                config = RunConfig(network, epochs=1)
+                found[network, "2018 way"] = Way2018(config, files)
+                found[network, "ours, float32"] = Ours(config, splits, settings)
+                found[network, f"ours, auto ({precision})"] = Ours(
+                    replace(config, precision=precision), splits, settings
+                )
+            return found
 
-def make_wav_split(folder: Path) -> SplitSource:
-    """Official layout with notes of 4 s as WAV: those of nsynth-mini, over and over."""
-    waveforms = load_split(Settings.from_environment({"NSYNTH_SECONDS": "4"}), "train").waveforms
-    audio = folder / "nsynth-train" / "audio"
-    audio.mkdir(parents=True)
-    names = [f"bass_synthetic_{i // 1000:03d}-{i // 8 % 125:03d}-{i % 8:03d}" for i in range(NOTES)]
-    for index, note_str in enumerate(names):
-        soundfile.write(audio / f"{note_str}.wav", waveforms[index % len(waveforms)], SAMPLE_RATE)
-    (audio.parent / "examples.json").write_text(json.dumps({note_str: {} for note_str in names}))
-    return SplitSource("train", audio.parent)
+        speeds = measure(ways(("lstm", "blstm"), cached, folder), repeats)
+        some = ways(("lstm",), first_notes(cached, min(BUSY_NOTES, most)), few)
+        idle = measure(some, repeats)
+        with busy_loops():
+            busy = measure(some, repeats)
+        decoded = decoding(SplitSource("train", folder / "nsynth-train"), repeats)
 
+    rows, single = [], {}
+    for (network, way), columns in speeds.items():
+        config, old = RunConfig(network), speeds[network, "2018 way"]
+        ratios = {
+            f"{column}, ratio": round(statistics.median(np.divide(columns[column], old[column])), 2)
+            for column in ("evaluation", "epoch")
+        }
+        used = peaks[precision if "auto" in way else "32-true"]
+        share = statistics.median(columns["training"]) * training_gflop(config) / used
+        rows.append({"network": network, "way": way} | {name: shown(values) for name, values in columns.items()})
+        rows[-1] |= ratios | {"of the peak": f"{100 * share:.0f} %"}
+        single[f"{network}, {way}"] = columns | ratios | {"share_of_peak": share}
+    slowed = []
+    for (network, way), columns in busy.items():
+        before, during = idle[network, way]["training"], columns["training"]
+        slower = [statistics.median(before) / each for each in (statistics.median(during), min(during))]
+        slowed.append({"network": network, "way": way, "idle": shown(before), "busy": shown(during)})
+        slowed[-1] |= {"times slower": f"{slower[0]:.1f}", "at worst": f"{slower[1]:.1f}"}
+        single[f"{network}, {way}, busy"] = {"idle": before, "busy": during, "slower": slower}
 
-def pack(source: SplitSource, folder: Path) -> SplitSource:
-    """The same split as a .tar.gz."""
-    path = folder / "nsynth-train.tar.gz"
-    with tarfile.open(path, "w:gz", compresslevel=6) as archive:
-        archive.add(source.path, source.path.name)
-    return SplitSource("train", path)
-
-
-def build(source: SplitSource, folder: Path) -> None:
-    """Build the cache anew."""
-    prepare(source, folder / "cache")
-
-
-def read_plainly(folder: Path) -> None:
-    """The first second of each file, one after the other, kept nowhere."""
-    for path in sorted((folder / "audio").iterdir()):
-        soundfile.read(path, SAMPLE_RATE, dtype="int16")
-
-
-def unzip_plainly(path: Path) -> None:
-    """Decompress and throw away: no reader of the archive can be faster."""
-    with gzip.open(path) as file:
-        while file.read(io.DEFAULT_BUFFER_SIZE * 16):
-            pass
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Median wall-clock seconds."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def report(what: str, taken: float, against: float | None = None) -> None:
-    """One line: notes a second, and the ratio to what it is compared with."""
-    ratio = "" if against is None else f"  {against / taken:5.2f} times as fast as the line above it"
-    print(f"{what:<36} {NOTES / taken:8.0f} notes/s{ratio}")
-
-
-def compare_networks() -> None:
-    """Seconds of one training step of each network, as a multiple of the LSTM's."""
-    steps = {name: training_step(name) for name in NETWORKS}
-    for name, taken in steps.items():
-        print(f"training step, {name:<20} {1000 * taken:8.1f} ms  {taken / steps['lstm']:5.2f} times the LSTM's")
-
-
-def training_step(name: str) -> float:
-    """Median seconds of one step of 32 notes."""
-    torch.manual_seed(0)
-    network = build_network(name)
-    optimizer = torch.optim.Adam(network.parameters())
-    frames, labels = torch.randn(32, 100, 160), torch.randint(10, (32,))
-    times = []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        optimizer.zero_grad()
-        functional.cross_entropy(network(frames), labels).backward()
-        optimizer.step()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    print("notes/s: median (range); ratios to the 2018 way: median of the pairs")
+    print(pd.DataFrame(rows).to_string(index=False))
+    print(f"training beside {THREADS} busy loops, notes/s")
+    print(pd.DataFrame(slowed).to_string(index=False))
+    print(f"peak of matrix products, GFLOP/s: {', '.join(f'{name} {value:,.0f}' for name, value in peaks.items())}")
+    for name, values in decoded.items():
+        print(f"decoding, {name}: {shown(values)} notes/s")
+    write_json(
+        options.out,
+        {"environment": describe_environment(), "peak_gflops": peaks, "notes_per_second": single, "decoding": decoded},
+    )
+    print(f"written to {options.out}")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
 from tqdm.auto import tqdm
 
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
-from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, write_json
 from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
@@ -180,9 +179,8 @@ class FamilyClassifier(lightning.LightningModule):
     def __init__(self, network: nn.Module, config: RunConfig, compute: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
         self.network, self.config, self.compute = network, config, compute
-        self.accuracies = nn.ModuleDict(
-            {f"{split}_accuracy": MulticlassAccuracy(len(FAMILIES), average="micro") for split in ("train", "valid")}
-        )
+        # Sums on the device, without the checks that would wait for it; read once an epoch.
+        self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in HISTORY_COLUMNS[1:5]})
 
     def training_step(self, batch, _) -> torch.Tensor:
         """Cross-entropy of one batch, which Lightning takes the gradients of."""
@@ -196,11 +194,15 @@ class FamilyClassifier(lightning.LightningModule):
         frames, labels = batch
         logits = self.compute(frames)
         loss = functional.cross_entropy(logits, labels)
-        accuracy = self.accuracies[f"{split}_accuracy"]
-        accuracy(logits, labels)
-        report = {f"{split}_loss": loss, f"{split}_accuracy": accuracy}
-        self.log_dict(report, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.means[f"{split}_loss"].update(loss.detach(), len(labels))
+        self.means[f"{split}_accuracy"].update(logits.detach().argmax(dim=1) == labels)
         return loss
+
+    def on_validation_epoch_end(self) -> None:
+        """Report what this epoch brought, over all processes; validation ends after the last training step."""
+        for name, mean in self.means.items():
+            self.log(name, mean.compute())
+            mean.reset()
 
     def on_train_epoch_start(self) -> None:
         """Seed each epoch, so that a resumed training draws the dropout that it would have drawn."""
@@ -209,7 +211,9 @@ class FamilyClassifier(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration names."""
         config, weights = self.config, self.network.parameters()
-        options = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        # Torch's fused step rounds differently: in float32, runs stay what they were.
+        fused = config.precision == "bf16-mixed"
+        options = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": fused}
         if config.optimizer == "sgd":
             return torch.optim.SGD(weights, momentum=config.momentum, **options)
         return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](weights, **options)
