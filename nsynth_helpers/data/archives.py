@@ -51,7 +51,7 @@ class AudioFile(NamedTuple):
 
     note_str: str
     name: str
-    content: Path | io.BytesIO
+    content: Path | bytes
 
 
 def find_split(folder: Path, split: str) -> SplitSource:
@@ -139,7 +139,7 @@ class NoteStream:
                 self.examples = content
             elif len(parts) == 2 and parts[0] == "audio" and _is_audio(parts[1]):
                 stem = PurePosixPath(name).stem
-                yield AudioFile(stem, shown(f"{self.source.path.name}:{name}"), io.BytesIO(content))
+                yield AudioFile(stem, shown(f"{self.source.path.name}:{name}"), content)
 
 
 def _is_audio(name: str) -> bool:
@@ -151,16 +151,9 @@ class _Unsafe(Exception):
 
 
 def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Iterate over the regular files of an untrusted ``.tar`` or ``.tar.gz``, in one streaming pass.
+    """Names and contents of the regular files of an untrusted ``.tar`` or ``.tar.gz``, in one streaming pass.
 
     Nothing is written to disk; one member at a time and a few megabytes read ahead are held in memory.
-
-    Yields
-    ------
-    name : str
-        The member's path inside the archive.
-    content : bytes
-        Its content, as long as its header declares.
 
     Raises
     ------

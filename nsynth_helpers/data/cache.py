@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import sys
@@ -31,15 +32,7 @@ from nsynth_helpers.data.archives import (
     is_gzip,
 )
 from nsynth_helpers.data.metadata import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
-from nsynth_helpers.settings import (
-    InputError,
-    Settings,
-    file_lock,
-    one_sentence,
-    progress_is_off,
-    shown,
-    write_text,
-)
+from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, shown, write_text
 
 WAVEFORMS, NOTES, RECORD = "waveforms.int16", "notes.parquet", "cache.json"
 # All that a cache, or the build of one, ever holds; decoded.txt is from builds of earlier versions.
@@ -162,13 +155,8 @@ def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: in
     The cache appears under its name only once it is whole, in place of an older one. What an interrupted build left is
     thrown away: of an archive it would save nothing, for decompressing takes longer than decoding.
 
-    Parameters
-    ----------
-    workers : int
-        Decoding threads; 0 takes one for each core. Each has one note in hand at a time. From a ``.tar.gz`` one
-        thread decodes beside the one that decompresses, whatever the number.
-    skip_bad : bool
-        Leave bad notes out, and list them, instead of stopping at the first.
+    Of the decoding threads (`workers`; 0: one for each core) each has one note in hand at a time. With `skip_bad` bad
+    notes are left out and listed; otherwise the first stops the build.
 
     Raises
     ------
@@ -275,12 +263,14 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
-    """Decode the first samples of one note.
+class _Bytes(io.BytesIO):
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        # Of damaged files libsndfile seeks places before the start; a refusal would be printed as a traceback.
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
 
-    Returns
-    -------
-    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz
+
+def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
+    """Decode the first samples of one note: int16 of shape ``(samples,)``.
 
     Raises
     ------
@@ -293,9 +283,16 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
         raise InputError(f"{audio.name} {complaint}; {remedy} {OR_SKIP}.")
 
     try:
-        if _is_cut_wav(audio.content):
+        if isinstance(audio.content, Path):
+            with audio.content.open("rb") as file:
+                head, size = file.read(8), os.fstat(file.fileno()).st_size
+        else:
+            head, size = audio.content[:8], len(audio.content)
+        # A cut WAV file is read as if it ended there; the size in its header tells the truth.
+        if head[:4] == b"RIFF" and len(head) == 8 and size < struct.unpack("<I", head[4:])[0] + 8:
             refuse("is truncated: its header promises more bytes")
-        with soundfile.SoundFile(audio.content) as file:
+        content = audio.content if isinstance(audio.content, Path) else _Bytes(audio.content)
+        with soundfile.SoundFile(content) as file:
             if file.samplerate != SAMPLE_RATE:
                 refuse(f"has a sample rate of {file.samplerate} Hz, not {SAMPLE_RATE}", "resample it")
             if file.channels != 1:
@@ -318,16 +315,6 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
             refuse(f"has float samples up to {np.abs(waveform).max():g}, where full scale is 1", "scale it")
         waveform = np.rint(waveform * np.float32(scale)).clip(-32_768, 32_767).astype(np.int16)
     return waveform
-
-
-def _is_cut_wav(content) -> bool:
-    """A cut WAV file is read as if it ended there; the size in its header tells the truth."""
-    if isinstance(content, Path):
-        with content.open("rb") as file:
-            head, size = file.read(8), os.fstat(file.fileno()).st_size
-    else:
-        head, size = bytes(content.getbuffer()[:8]), content.getbuffer().nbytes
-    return head[:4] == b"RIFF" and len(head) == 8 and size < struct.unpack("<I", head[4:])[0] + 8
 
 
 def _open(source: SplitSource, folder: Path, settings: Settings) -> NSynthSplit:

@@ -47,12 +47,7 @@ RECORD_FIELDS = {
 
 
 def parse_note_str(note_str: str) -> dict:
-    """Read family, source, instrument, pitch and velocity out of a note's name.
-
-    Parameters
-    ----------
-    note_str : str
-        ``{family}_{source}_{index:03d}-{pitch:03d}-{velocity:03d}``.
+    """Read a note's name, ``{family}_{source}_{index:03d}-{pitch:03d}-{velocity:03d}``.
 
     Returns
     -------
@@ -91,15 +86,10 @@ def parse_note_str(note_str: str) -> dict:
 
 
 def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
-    """Turn the content of an ``examples.json`` into the table of notes.
+    """Turn the content of an ``examples.json``, a JSON object from ``note_str`` to a record, into the table of notes.
 
-    Parameters
-    ----------
-    text : bytes
-        A JSON object from ``note_str`` to a record. Records may lack ``qualities``, ``note`` and ``instrument``; what
-        they do state must agree with the note's name.
-    origin : pathlib.Path or str
-        Where the text came from, for messages.
+    Records may lack ``qualities``, ``note`` and ``instrument``; what they do state must agree with the note's name.
+    `origin` is where the text came from, for messages.
 
     Returns
     -------

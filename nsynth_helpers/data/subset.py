@@ -30,16 +30,8 @@ def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd
     gives what it has. Audio files and records are copied as they are. An archive is streamed, never extracted: once if
     its ``examples.json`` comes before the audio, twice if it comes last (the choice needs all names).
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        NSynth in the official layout, folders or archives.
-    per_family : int
-        Train notes of each family.
-    out : pathlib.Path
-        The folder to make; it must be new or empty. It appears under its name only once it is whole.
-    seed : int
-        The same seed, notes and number give the same choice.
+    The folder `out` must be new or empty; it appears under its name only once it is whole. The same `seed`, notes and
+    number give the same choice.
 
     Returns
     -------
@@ -114,11 +106,10 @@ def _audio(source: SplitSource, names: list[str]) -> Iterator[tuple[str, bytes]]
         for audio in NoteStream(source):
             if audio.note_str in missing:
                 missing.remove(audio.note_str)
-                if isinstance(audio.content, Path):
-                    _refuse_link(source, audio.content)
-                    content = audio.content.read_bytes()
-                else:
-                    content = audio.content.read()
+                content = audio.content
+                if isinstance(content, Path):
+                    _refuse_link(source, content)
+                    content = content.read_bytes()
                 yield audio.note_str + Path(audio.name).suffix, content
                 progress.update()
             if not missing:

@@ -20,7 +20,7 @@ MEMBER = f"nsynth-test/audio/{NOTE}.wav"
 def contents(source: SplitSource) -> dict[str, bytes]:
     """Note names and audio bytes that a source gives."""
     return {
-        audio.note_str: audio.content.read() if source.is_archive else audio.content.read_bytes()
+        audio.note_str: audio.content if source.is_archive else audio.content.read_bytes()
         for audio in NoteStream(source)
     }
 
