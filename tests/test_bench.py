@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
+
 from nsynth_helpers.settings import PROJECT_ROOT
 
 
@@ -32,4 +34,6 @@ def test_a_quick_bench_fills_its_table(tmp_path):
         assert f"{network} 2018 way" in " ".join(result.stdout.split())
     busy = rows["lstm, ours, float32, busy"]
     assert busy["slower"] == [busy["idle"][0] / busy["busy"][0]] * 2
+    pairs = pd.read_csv(tmp_path / "epoch_pairs.csv")
+    assert pairs.columns.tolist() == ["lstm", "blstm"] and (pairs > 0).all(axis=None)
     assert len(bench["decoding"]) == 4

@@ -46,7 +46,7 @@ from nsynth_helpers.settings import PROJECT_ROOT, Settings, write_json
 from nsynth_helpers.training.devices import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, choose_precision
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.predict import predict
-from nsynth_helpers.training.runs import RunConfig, describe_environment
+from nsynth_helpers.training.runs import RunConfig, describe_environment, write_table
 
 THREADS = torch.get_num_threads()
 PRODUCT = 1024  # rows and columns of the matrices whose product gives the peak
@@ -339,6 +339,10 @@ def main() -> None:
         options.out,
         {"environment": describe_environment(), "peak_gflops": peaks, "notes_per_second": single, "decoding": decoded},
     )
+    epochs = {network: speeds[network, "ours, float32"]["epoch"] for network in ("lstm", "blstm")}
+    notes = sum(len(cached[name].notes) for name in ("train", "valid"))
+    # Notebook 07 compares their times; they stand in one row as they were measured, one after the other.
+    write_table(options.out.with_name("epoch_pairs.csv"), notes / pd.DataFrame(epochs))
     print(f"written to {options.out}")
 
 

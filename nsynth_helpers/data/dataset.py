@@ -69,13 +69,22 @@ class NSynthDataset(Dataset):
     def __getitems__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch with one fancy index: ``frames (batch, steps, step_size)``, float32, and ``labels (batch,)``."""
         batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
+        if isinstance(batch, np.ndarray):
+            batch = torch.from_numpy(batch)
         if self.reverse:
-            batch = batch[:, ::-1]
-        frames = torch.from_numpy(scale(batch))
+            batch = batch.flip(1)
+        frames = scale(batch)
         if self.normalise_level:
             # A silent note stays silent.
             frames /= frames.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         return frames.view(len(batch), self.steps, self.step_size), self.labels[indices]
+
+    def to(self, device: torch.device) -> None:
+        """Put waveforms and families on a device, piece by piece; from then on batches are gathered there."""
+        there = torch.empty(len(self), self.steps * self.step_size, dtype=torch.int16, device=device)
+        for part in torch.arange(len(self)).split(4096):
+            there[part[0] : part[-1] + 1] = torch.from_numpy(self.waveforms[self.rows[part], : there.shape[1]])
+        self.waveforms, self.rows, self.labels = there, torch.arange(len(self), device=device), self.labels.to(device)
 
 
 def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool = False) -> DataLoader:
@@ -101,6 +110,14 @@ class NSynthDataModule(lightning.LightningDataModule):
         super().__init__()
         self.train, self.valid = train, valid
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+
+    def setup(self, stage: str) -> None:
+        """Put the notes on a GPU, once, if they fill at most half of its free memory; else batches go there in turn."""
+        device = self.trainer.strategy.root_device
+        size = sum(2 * len(notes) * notes.steps * notes.step_size for notes in (self.train, self.valid))
+        if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
+            self.train.to(device)
+            self.valid.to(device)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of training notes; every process of a distributed training gets its own part."""

@@ -128,8 +128,8 @@ def _row(note_str: str, record: dict, origin) -> dict:
     return row | {"qualities": ",".join(qualities)}
 
 
-def scale(waveform: np.ndarray) -> np.ndarray:
-    """Divide 16-bit samples by full scale: int16 of any shape to float32 of the same, in [-1, 1] but for -32768."""
+def scale(waveform):
+    """Divide 16-bit samples, an array or a tensor, by full scale: int16 to float32, in [-1, 1] but for -32768."""
     return waveform / np.float32(FULL_SCALE)
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,31 @@ def test_batch_equals_note_by_note():
     frames, labels = notes.__getitems__(order)
     for place, index in enumerate(order):
         assert torch.equal(frames[place], notes[index][0]) and labels[place] == notes[index][1]
+
+
+@pytest.mark.parametrize("options", [{}, {"seconds": 0.05, "reverse": True}, {"normalise_level": True}])
+def test_notes_on_a_device_make_the_same_batches(options):
+    """The CPU stands for the device: what is gathered there are tensors, in place of rows of the cache."""
+    cached, order = split_of(["vocal", "synth_lead", "bass", "string"]), [2, 0, 2]
+    here, there = NSynthDataset(cached, **options), NSynthDataset(cached, **options)
+    there.to(torch.device("cpu"))
+    assert isinstance(there.waveforms, torch.Tensor) and len(there) == 3
+    for one, other in zip(here.__getitems__(order), there.__getitems__(order), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "free", "moves"), [("cuda", 90_000, True), ("cuda", 89_000, False), ("cpu", 0, False)]
+)
+def test_notes_go_to_a_gpu_once_where_they_fill_at_most_half_of_it(kind, free, moves, monkeypatch):
+    """Ten notes of 1,600 samples in train, four in valid: 44,800 bytes."""
+    moved = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    monkeypatch.setattr(NSynthDataset, "to", lambda notes, device: moved.append((len(notes), device.type)))
+    data = NSynthDataModule(NSynthDataset(split_of(FAMILIES)), NSynthDataset(split_of(FAMILIES[:4])), 2)
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind)))
+    data.setup("fit")
+    assert moved == ([(10, "cuda"), (4, "cuda")] if moves else [])
 
 
 def test_synth_lead_is_dropped_and_labels_keep_the_fixed_order():
