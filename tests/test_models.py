@@ -84,6 +84,28 @@ def test_readouts_by_hand(frames, cell, bidirectional, readout):
     torch.testing.assert_close(network(frames), features @ network.out.weight.T + network.out.bias)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_both_directions_at_the_last_step_are_those_of_all_steps(frames, cell, layers, dropout):
+    """Logits, and gradients of weights and frames, also of the weights that a single step does not use."""
+    network = small(cell=cell, bidirectional=True, num_layers=layers, dropout=dropout).train()
+
+    def gradients(compute):
+        torch.manual_seed(2)
+        inputs = frames.clone().requires_grad_()
+        logits = network._classify(compute(inputs))
+        return logits, torch.autograd.grad(logits.square().sum(), [inputs, *network.parameters()])
+
+    whole, expected = gradients(lambda inputs: network.rnn(inputs)[0][:, -1])
+    logits, found = gradients(network._last_outputs)
+    torch.testing.assert_close(logits, whole, rtol=0, atol=1e-6)
+    torch.manual_seed(2)
+    assert torch.equal(network(frames), logits)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
 def test_the_lstm_follows_its_equations_from_zero_states(frames):
     network = small(num_layers=1)
     weights = {name.removeprefix("rnn."): value for name, value in network.state_dict().items()}
