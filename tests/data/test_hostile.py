@@ -473,10 +473,13 @@ def test_fuzzed_archives_end_in_notes_or_a_sentence(make_archive, suffix, seed):
     assert refused
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "FLOAT", "DOUBLE"])
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "FLOAT", "DOUBLE", "AIFF"])
 def test_fuzzed_audio_ends_in_samples_or_a_sentence(kind, capfd):
     if kind in ("FLOAT", "DOUBLE"):
         content = file_of(waveform_of(NOTE) / 32_768, kind).content
+    elif kind == "AIFF":
+        content = file_of(waveform_of(NOTE), "PCM_16", kind).content
     else:
         content = audio_of(NOTE, f".{kind.lower()}")
     chance, ends, refused = random.Random(kind), time.monotonic() + FUZZ_SECONDS, 0
