@@ -44,7 +44,7 @@ IS_RIGHT |= dict.fromkeys(("label", "pitch", "velocity"), pd.api.types.is_intege
 FLOAT_SCALES = {"FLOAT": 32_768, "DOUBLE": 32_768, "VORBIS": 32_767, "OPUS": 32_767, "MPEG_LAYER_III": 32_767}
 # Beyond it a float file holds unscaled integers, of which clipping would leave a square wave.
 FLOAT_PEAK = 256
-OR_SKIP = "or leave it out with --skip-bad (NSYNTH_SKIP_BAD=1)"
+OR_SKIP = "or set NSYNTH_SKIP_BAD=1 (prepare: --skip-bad) to go on without it"
 REBUILD = "run prepare again with --rebuild, or delete that folder"
 
 
@@ -305,7 +305,7 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
     except PermissionError:
         refuse("may not be read", "change its permissions")
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        refuse(f"cannot be read as audio ({shown(error)})")
+        refuse(f"cannot be read as audio ({shown(getattr(error, 'error_string', error)).rstrip('.')})")
     if len(waveform) < samples:
         refuse(f"is truncated: {len(waveform)} of {samples} samples")
     if scale:
