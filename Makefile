@@ -48,5 +48,10 @@ ablations: $(STAMP)  ## run or resume the grid of ablations (hours; set NSYNTH_R
 bench: $(STAMP)  ## measure this machine: the training of 2018 against ours, decoding, peak
 	$(RUN) tools/bench.py
 
-clean:  ## delete what runs and tests made
+# What took hours or a network to make is spared: trained runs, decoded waveforms, downloads.
+clean:  ## delete what reports and tests made; with RUNS=1 also trained runs, caches and downloads
+ifeq ($(RUNS),1)
 	rm -rf build
+else
+	rm -rf build/report build/figures build/ci.log $(SCRATCH)
+endif

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,12 +14,12 @@ import nbformat
 from jinja2 import pass_context
 from latex2mathml.converter import convert as latex_to_mathml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
-from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, write_text
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown, write_text
 from nsynth_helpers.training.runs import Run, keep_run, read_manifest
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
@@ -46,17 +48,19 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
     InputError
         If a cell fails; the executed part of its notebook is kept beside the report.
     """
-    if refresh and settings.data != MINI:
-        raise InputError("Committed notebooks are made on nsynth-mini alone; unset NSYNTH_DATA to refresh them.")
+    if refresh:
+        _refuse_to_refresh(settings)
     settings.report.mkdir(parents=True, exist_ok=True)
     figures = PROJECT_ROOT / "figures" if refresh else settings.figures
     environment = {**os.environ, "NSYNTH_FIGURES": str(figures), "TQDM_DISABLE": "1"}
     items = []
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), path.read_bytes()
         notebook = execute(path, settings.report, environment)
         _export(notebook, settings.report / f"{path.stem}.html")
         if refresh:
+            if path.read_bytes() != before:
+                raise InputError(f"{path} was edited while it ran and is left as it is; commit it, then refresh again.")
             write_text(path, nbformat.writes(notebook) + "\n")
         first = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         title = html.escape(first.splitlines()[0].lstrip("# "))
@@ -69,6 +73,24 @@ def make_report(settings: Settings, refresh: bool = False) -> Path:
     index = settings.report / "index.html"
     write_text(index, _index(items, settings))
     return index
+
+
+def _refuse_to_refresh(settings: Settings) -> None:
+    """Refuse to overwrite what a user made: anything beside nsynth-mini, and anything that git could not bring back."""
+    if settings.data != MINI:
+        raise InputError("Committed notebooks are made on nsynth-mini alone; unset NSYNTH_DATA to refresh them.")
+    places = [str(place) for place in (NOTEBOOKS, PROJECT_ROOT / "figures", PROJECT_ROOT / "results")]
+    command = ["git", "status", "--porcelain", "--", *places]
+    git = subprocess.run(command, cwd=NOTEBOOKS, capture_output=True, text=True, check=False)
+    if git.returncode:
+        raise InputError(
+            f"{NOTEBOOKS} is not under git ({shown(git.stderr)}), which refreshing needs; run make report."
+        )
+    if changed := git.stdout.splitlines():
+        raise InputError(
+            f"{shown(changed[0][3:])} has changes that refreshing would overwrite; commit them, or set them aside with "
+            "git stash."
+        )
 
 
 def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.NotebookNode:
@@ -86,14 +108,36 @@ def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.N
     with tqdm(total=cells, desc=path.stem, unit="cell") as progress:
         client.on_cell_executed = lambda **_: progress.update()
         try:
-            return client.execute(env=environment)
-        except CellExecutionError as error:
+            with (report / "kernels.log").open("ab") as log, asyncio.Runner(loop_factory=_InterruptibleLoop) as runner:
+                return runner.run(_run(client, env=environment, stderr=log))
+        except (CellExecutionError, DeadKernelError) as error:
             failed = report / f"{path.stem}.failed.ipynb"
             write_text(failed, nbformat.writes(notebook))
+            if isinstance(error, DeadKernelError):
+                raise InputError(
+                    f"The kernel of {path.name} was killed, as systems do when memory is full; close other programs or "
+                    f"make NSYNTH_BATCH_SIZE or NSYNTH_SECONDS smaller, and see {failed} for the pages up to there."
+                ) from None
             raise InputError(
-                f"{path.name} stopped at a cell that raised {error.ename} ({error.evalue}); "
+                f"{path.name} stopped at a cell that raised {error.ename} ({shown(error.evalue, 600)}); "
                 f"see {failed} for the pages up to there."
             ) from None
+
+
+class _InterruptibleLoop(asyncio.SelectorEventLoop):
+    """Leaves Ctrl-C to asyncio, which ends the kernel on its way out; nbclient's own handler ends in a traceback."""
+
+    def add_signal_handler(self, *_):
+        raise NotImplementedError
+
+
+async def _run(client: NotebookClient, **options) -> nbformat.NotebookNode:
+    try:
+        return await client.async_execute(**options)
+    except DeadKernelError:
+        if asyncio.current_task().cancelling():  # by Ctrl-C, which nbclient takes for the kernel's death
+            raise asyncio.CancelledError from None
+        raise
 
 
 class _FormulaRenderer(IPythonRenderer):

@@ -239,6 +239,8 @@ def one_sentence() -> Iterator[None]:
     """Turn what the machine refuses (a full disk, permissions, a file in the way, memory) into an `InputError`."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         place, text = getattr(error, "filename", None), str(error)
         place = place and shown(str(place))
@@ -257,17 +259,3 @@ def one_sentence() -> Iterator[None]:
                 f"{place} cannot be used ({error.strerror}); check its permissions or choose another path."
             ) from None
         raise
-
-
-@contextmanager
-def explain_full_disk(folder: Path, kept: str) -> Iterator[None]:
-    """Turn a full disk into one sentence: until every room leaves that to `one_sentence`."""
-    try:
-        yield
-    except Exception as error:
-        code = getattr(error, "errno", None)
-        if code not in FULL_DISK and not any(words in str(error) for words in FULL_DISK_WORDS):
-            raise
-        raise InputError(
-            f"The disk of {folder} is full; free some space and run the same command again: {kept}."
-        ) from None

@@ -1,6 +1,7 @@
 """The report: its pages stand alone, and a failing cell ends in one sentence with nothing lost."""
 
 import re
+import subprocess
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -86,3 +87,78 @@ def test_a_failing_cell_is_one_sentence_and_the_page_up_to_there_is_kept(write_n
 def test_what_is_committed_is_made_on_nsynth_mini_alone(settings):
     with pytest.raises(InputError, match="unset NSYNTH_DATA"):
         report.make_report(replace(settings, data="elsewhere"), refresh=True)
+
+
+# What a user has, and what kills a report
+
+
+def test_a_folders_name_runs_nowhere_in_the_report(write_notebook, settings, tmp_path, monkeypatch):
+    folder = tmp_path / "<img src=x onerror=alert(1)>"
+    folder.mkdir()
+    monkeypatch.setenv("NSYNTH_DATA", str(folder))
+    write_notebook(
+        "from IPython.display import HTML, Markdown, display\nimport nsynth_helpers as ns\n"
+        "settings = ns.Settings.from_environment()\nprint(settings)\nsettings",
+        "display(Markdown(f'**{settings.data_name}**'), HTML(f'<b>{settings.data_name}</b>'))",
+    )
+    index = report.make_report(replace(settings, data=str(folder)))
+    for page in (index, index.with_name("01_tiny.html")):
+        assert "<img src=x" not in page.read_text() and "_img src_x onerror" in page.read_text()
+
+
+def test_a_kernel_that_is_killed_is_one_sentence(write_notebook, settings):
+    write_notebook("print(6 * 7)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(InputError, match=r"The kernel of 01_tiny\.ipynb was killed, .* make NSYNTH_BATCH_SIZE"):
+        report.make_report(settings)
+    kept = nbformat.read(settings.report / "01_tiny.failed.ipynb", as_version=4)
+    assert kept.cells[1].outputs[0].text == "42\n"
+
+
+@pytest.fixture
+def checkout(write_notebook, tmp_path, monkeypatch):
+    """A notebook that is committed, in a checkout of its own."""
+    write_notebook("print(6 * 7)")
+    monkeypatch.setattr(report, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(report, "KEPT_NETWORKS", ())
+    (tmp_path / ".gitignore").write_text("report/\n")
+    git = ["git", "-c", "user.name=tester", "-c", "user.email=tester@localhost"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    return tmp_path / "01_tiny.ipynb"
+
+
+def test_a_notebook_that_was_edited_is_not_refreshed(checkout, settings):
+    report.make_report(settings, refresh=True)
+    refreshed = checkout.read_text()
+    assert "42" in refreshed
+    checkout.write_text(refreshed.replace("6 * 7", "6 * 8"))
+    edited = checkout.read_text()
+    with pytest.raises(InputError, match=r"01_tiny\.ipynb has changes that refreshing would overwrite; commit them"):
+        report.make_report(settings, refresh=True)
+    assert checkout.read_text() == edited
+    report.make_report(settings)  # a report reads notebooks and writes none
+    assert checkout.read_text() == edited
+
+
+def test_a_notebook_that_is_edited_while_it_runs_is_left_as_it_is(checkout, settings, monkeypatch):
+    execute = report.execute
+
+    def edit_meanwhile(path, *others):
+        notebook = execute(path, *others)
+        path.write_text(path.read_text().replace("6 * 7", "6 * 9"))
+        return notebook
+
+    monkeypatch.setattr(report, "execute", edit_meanwhile)
+    with pytest.raises(InputError, match=r"01_tiny\.ipynb was edited while it ran and is left as it is"):
+        report.make_report(settings, refresh=True)
+    assert "6 * 9" in checkout.read_text()
+
+
+def test_refreshing_needs_a_way_back(write_notebook, settings, tmp_path, monkeypatch):
+    write_notebook("print(6 * 7)")
+    monkeypatch.setattr(report, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    before = (tmp_path / "01_tiny.ipynb").read_bytes()
+    with pytest.raises(InputError, match="is not under git"):
+        report.make_report(settings, refresh=True)
+    assert (tmp_path / "01_tiny.ipynb").read_bytes() == before

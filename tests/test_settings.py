@@ -1,9 +1,12 @@
 """Settings: defaults, paths, and the sentence for each bad value."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings, one_sentence, shown
 
@@ -133,3 +136,52 @@ def test_other_errors_pass(error):
     with pytest.raises(type(error)) as caught, one_sentence():
         raise error
     assert caught.value is error
+
+
+# Whatever the environment holds: settings that can be used, or one sentence
+
+NAMES = [f"NSYNTH_{field.name.upper()}" for field in fields(Settings)]
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=400)
+NUMBERS = st.one_of(st.integers().map(str), st.floats().map(str), st.sampled_from(["1e9999", "0x10", "1_0", "٣", "-0"]))
+PATHS = st.lists(
+    st.sampled_from(["~", "..", ".", "/", "~root", "~nosuchuser", "data", "README.md", "x" * 300, "\x1b[2J"])
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), TEXTS | NUMBERS | PATHS.map("/".join), max_size=4))
+def test_any_environment_gives_settings_or_one_sentence(environment):
+    try:
+        settings = Settings.from_environment(environment)
+    except InputError as error:
+        sentence = str(error)
+        assert re.match(r"NSYNTH_[A-Z_]+ is '", sentence) and "set it to" in sentence and sentence.endswith(".")
+        assert sentence.isprintable() and len(sentence) < 1_600
+    else:
+        assert settings.data_folder.is_dir() and re.fullmatch(r"[\w .+-]{0,60}", settings.data_name)
+        assert 0.01 <= settings.seconds <= 4 and settings.batch_size >= 1 and 0 < settings.learning_rate <= 1_000
+        assert all(getattr(settings, name).is_absolute() for name in ("cache", "runs", "figures", "report", "results"))
+
+
+@given(st.text(max_size=3_000), st.integers(10, 500))
+def test_what_is_shown_is_printable_and_no_longer_than_asked(text, limit):
+    told = shown(text, limit)
+    assert told.isprintable() and len(told) <= limit + len(" ... ")
+    assert told == text or not text.isprintable() or len(text) > limit
+
+
+@given(
+    st.builds(
+        Settings,
+        seconds=st.floats(0.01, 4),
+        epochs=st.integers(1, 100_000),
+        learning_rate=st.floats(1e-9, 1_000),
+        seed=st.integers(0, 2**32 - 1),
+        device=st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+        retrain=st.booleans(),
+    )
+)
+def test_settings_survive_the_environment(settings):
+    names = ("seconds", "epochs", "learning_rate", "seed", "device", "retrain")
+    variables = {f"NSYNTH_{name.upper()}": str(getattr(settings, name)) for name in names}
+    again = Settings.from_environment(variables)
+    assert [getattr(again, name) for name in names] == [getattr(settings, name) for name in names]
