@@ -166,7 +166,7 @@ def test_folders_and_files_in_the_way(command):
         refused(command("train", "lstm", "--epochs", 1, "--out", out), "choose")
         refused(command("subset", "--per-family", 1, "--out", out), "choose")
     refused(command("ablations", "--out", own), str(own), "choose")
-    refused(command("ablations", "--out", command.folder / "file"), "file is no table of ablations")
+    refused(command("ablations", "--out", command.folder / "file"), str(command.folder / "file"), "choose")
     refused(command("keep", own, own), str(own))
     refused(command("download", "test", "--to", command.folder / "file"), "file cannot be used (File exists)")
     refused(command("prepare", NSYNTH_CACHE=str(command.folder / "file" / "cache")), "NSYNTH_CACHE", "is a file")
