@@ -5,6 +5,12 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SCRATCH := build/test
 
+# As in nsynth_helpers/__init__.py: where a notebook loads torch first, it would come too late.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 10000
+export KMP_BLOCKTIME ?= 1
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help install report test lab reproduce notebooks ablations bench clean
 

@@ -1,22 +1,23 @@
 """Measure this machine: the training of 2018 as it was against ours, and decoding against plain loops.
 
 ``make bench`` prints one table and writes it, with every single measurement and the environment, to build/bench.json.
-All is measured in one process on the notes of nsynth-mini, each way in its turn (A B C A B C), and told as median and
-range. ``--quick`` runs every part once on a few notes, to see that it works; its numbers mean nothing.
+All is measured on the notes of nsynth-mini, each way in its turn (A B C A B C), and told as median and range.
+``--quick`` runs every part once on a few notes, to see that it works; its numbers mean nothing.
 
 The 2018 way is restated in our words: each note a WAV of 4 s that is read and decoded whole whenever it is asked for,
 nothing kept; notes put together to batches of 32 one by one; float32 and torch's own threads; validation one note at a
-time. It runs under glibc's usual handling of freed memory, and only OpenMP's waiting (see `nsynth_helpers`) is ours.
+time. It has a process of its own, which sleeps while ours works: how freed memory is handled is a process's, and
+`in_shares` changes it. Only how OpenMP waits (see `nsynth_helpers`) is ours for both.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gzip
 import io
 import itertools
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ from nsynth_helpers.data.cache import NSynthSplit, load_splits, prepare
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES, FULL_SCALE, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import PROJECT_ROOT, Settings, write_json
-from nsynth_helpers.training.devices import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, choose_precision
+from nsynth_helpers.training.devices import choose_precision
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.predict import predict
 from nsynth_helpers.training.runs import RunConfig, describe_environment, write_table
@@ -86,7 +87,6 @@ class Way2018:
 
     def epoch(self) -> dict[str, float]:
         """Seconds of training on the train notes and of the epoch with its validation."""
-        as_glibc_does()
         started, loss_sum, correct = time.perf_counter(), 0.0, 0
         self.network.train()
         for frames, labels in self.train:
@@ -110,6 +110,12 @@ class Way2018:
             logits = self.network(frames)
             loss_sum += functional.cross_entropy(logits, labels).item()
             correct += (logits.argmax(dim=1) == labels).sum().item()
+
+
+def seconds_of_2018(config: RunConfig, folder: Path) -> dict[str, float]:
+    """Seconds of each column of the 2018 way, in the process that calls it."""
+    way = Way2018(config, folder)
+    return {"loading": seconds_of(way.load), "evaluation": seconds_of(way.evaluate), **way.epoch()}
 
 
 class Clock(lightning.Callback):
@@ -149,27 +155,30 @@ class Ours:
         predict(self.network, self.valid, "cpu")
 
 
-def as_glibc_does() -> None:
-    """Give freed memory back as glibc's own rule does in the end, and what `in_shares` had it keep until here."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 25)
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 26)
-        libc.malloc_trim(0)
-
-
-def measure(ways: dict[tuple[str, str], Way2018 | Ours], repeats: int) -> dict[tuple[str, str], dict[str, list[float]]]:
+def measure(
+    networks: tuple[str, ...],
+    splits: dict[str, NSynthSplit],
+    files: Path,
+    settings: Settings,
+    repeats: int,
+    old: ProcessPoolExecutor,
+) -> dict[tuple[str, str], dict[str, list[float]]]:
     """Notes/s of each way in each column, measured in turn after one round that does not count."""
-    speeds = {key: {"loading": [], "training": [], "evaluation": [], "epoch": []} for key in ways}
-    for turn in range(repeats + 1):
-        for key, way in ways.items():
-            notes = len(way.train.dataset if isinstance(way, Way2018) else way.train)
-            others = len(way.valid.dataset if isinstance(way, Way2018) else way.valid)
-            seconds = {"loading": seconds_of(way.load), "evaluation": seconds_of(way.evaluate), **way.epoch()}
-            for column, taken in seconds.items():
-                done = {"evaluation": others, "epoch": notes + others}.get(column, notes)
-                if turn:
-                    speeds[key][column].append(done / taken)
+    precision = choose_precision("auto", "cpu")
+    notes, others = len(splits["train"].notes), len(splits["valid"].notes)
+    done = {"loading": notes, "training": notes, "evaluation": others, "epoch": notes + others}
+    speeds = {}
+    for turn, network in itertools.product(range(repeats + 1), networks):
+        float32 = RunConfig(network, epochs=1)
+        ways = {"ours, float32": float32, f"ours, auto ({precision})": replace(float32, precision=precision)}
+        seconds = {"2018 way": old.submit(seconds_of_2018, float32, files).result()}
+        for way, config in ways.items():
+            ours = Ours(config, splits, settings)
+            seconds[way] = {"loading": seconds_of(ours.load), "evaluation": seconds_of(ours.evaluate), **ours.epoch()}
+        for way, columns in seconds.items():
+            kept = speeds.setdefault((network, way), {column: [] for column in done})
+            for column in done if turn else ():
+                kept[column].append(done[column] / columns[column])
     return speeds
 
 
@@ -284,28 +293,16 @@ def main() -> None:
     whole = first_notes(load_splits(replace(settings, seconds=4.0), ("train", "valid")), most)
     peaks = {name: peak(dtype, repeats) for name, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16))}
 
-    with tempfile.TemporaryDirectory() as name:
+    process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with tempfile.TemporaryDirectory() as name, process as old:
         folder = Path(name)
         make_wavs(whole, folder)
-        few = folder / "few"
-        make_wavs(first_notes(whole, min(BUSY_NOTES, most)), few)
-
-        def ways(networks, splits, files) -> dict[tuple[str, str], Way2018 | Ours]:
-            found = {}
-            for network in networks:
-                config = RunConfig(network, epochs=1)
-                found[network, "2018 way"] = Way2018(config, files)
-                found[network, "ours, float32"] = Ours(config, splits, settings)
-                found[network, f"ours, auto ({precision})"] = Ours(
-                    replace(config, precision=precision), splits, settings
-                )
-            return found
-
-        speeds = measure(ways(("lstm", "blstm"), cached, folder), repeats)
-        some = ways(("lstm",), first_notes(cached, min(BUSY_NOTES, most)), few)
-        idle = measure(some, repeats)
+        make_wavs(first_notes(whole, min(BUSY_NOTES, most)), folder / "few")
+        few = first_notes(cached, min(BUSY_NOTES, most))
+        speeds = measure(("lstm", "blstm"), cached, folder, settings, repeats, old)
+        idle = measure(("lstm",), few, folder / "few", settings, repeats, old)
         with busy_loops():
-            busy = measure(some, repeats)
+            busy = measure(("lstm",), few, folder / "few", settings, repeats, old)
         decoded = decoding(SplitSource("train", folder / "nsynth-train"), repeats)
 
     rows, single = [], {}
