@@ -570,10 +570,10 @@ class NotePanel {
     context.fillRect(EDGE, top, width - EDGE, ROW * count);
     context.fillStyle = colour.strong;
     for (let step = Math.floor(this.from / length); step < Math.min(steps, (this.from + this.shown) / length); step++) {
-      const left = Math.max(place(step * length), EDGE), right = Math.min(place((step + 1) * length), width);
+      const left = Math.round(Math.max(place(step * length), EDGE)), right = Math.round(Math.min(place((step + 1) * length), width));
       for (let label = 0; label < count; label++) {
         context.globalAlpha = belief[step * count + label] / 65535;
-        context.fillRect(left, top + label * ROW, right - left + 0.3, ROW - 1);
+        context.fillRect(left, top + label * ROW, right - left, ROW - 1);
       }
     }
     context.globalAlpha = 1;
@@ -585,8 +585,7 @@ class NotePanel {
   }
 
   drawAxis(context, colour, top, width, place) {
-    const narrow = width < 480, steps = [0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
-    const tick = steps.find((step) => this.shown / step >= (narrow ? 3 : 5)) ?? 0.005;
+    const tick = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((step) => (step / this.shown) * (width - EDGE) >= 56) ?? 1;
     context.fillStyle = colour.muted;
     context.textAlign = "center";
     for (let k = Math.ceil(this.from / tick - 1e-6); k * tick <= this.from + this.shown + 1e-6; k++) {

@@ -1,6 +1,5 @@
 """A real JupyterLab on loopback and Debian's Chromium, for tests that touch the widgets as a reader does."""
 
-import json
 import os
 import secrets
 import shutil
@@ -35,6 +34,13 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def shots():
+    """Where screenshots and times are kept, to be looked at."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    return SHOTS
+
+
 class Lab:
     """A JupyterLab server, and pages of its notebooks."""
 
@@ -50,16 +56,19 @@ class Lab:
             f"--ServerApp.root_dir={folder}",
             f"--IdentityProvider.token={self.token}",
             "--LabApp.expose_app_in_browser=True",
-            "--LabApp.news_url=",
         ]
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             "TQDM_DISABLE": "1",
             "OMP_NUM_THREADS": "1",
         }
+        news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+        news.parent.mkdir(parents=True)
+        news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
         self.log = (folder / "lab.log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=self.log, stderr=subprocess.STDOUT
@@ -96,24 +105,23 @@ class Lab:
         page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
         errors = [
-            output for cell in cells_of(page) for output in cell.get("outputs", []) if output["output_type"] == "error"
+            output
+            for cell in self.cells(page)
+            for output in cell.get("outputs", [])
+            if output["output_type"] == "error"
         ]
         assert not errors, "\n".join(errors[0]["traceback"])
+
+    @staticmethod
+    def cells(page) -> list[dict]:
+        """The notebook's cells as they would be saved."""
+        return page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.cells.map(c => c.toJSON())")
 
     def close(self) -> None:
         """End the server and its kernels."""
         self.process.terminate()
         self.process.wait(30)
         self.log.close()
-
-
-def cells_of(page) -> list[dict]:
-    """The notebook's cells as they would be saved."""
-    return json.loads(
-        page.evaluate(
-            "JSON.stringify(jupyterapp.shell.currentWidget.content.model.sharedModel.cells.map(c => c.toJSON()))"
-        )
-    )
 
 
 @pytest.fixture(scope="session")
