@@ -151,7 +151,7 @@ const ANSWER_SECONDS = 15; // how long a note waits for a kernel that says nothi
 
 /** The table of notes, and what the page or the kernel knows of each. */
 class Notes {
-  constructor(data, model) {
+  constructor(data, model, tools) {
     Object.assign(this, { families: data.families, rate: data.rate, hop: data.step, samples: data.samples, model });
     const { notes } = data;
     this.instruments = notes.instruments;
@@ -164,7 +164,7 @@ class Notes {
     this.networks = data.networks.map((network) => ({ ...network, logits: network.logits && column(network.logits, Float32Array) }));
     this.loaded = new Map();
     this.waiting = new Map();
-    model?.on("msg:custom", (message, buffers) => this.receive(message, buffers));
+    tools.listen("msg:custom", (message, buffers) => this.receive(message, buffers));
   }
 
   get length() {
@@ -251,8 +251,8 @@ const EDGE = 66, GAP = 22, AXIS = 20, WAVE = 84, SPECTRUM = 104, ROW = 13, MOST_
 
 /** Picture, player, cursor and answers of one note. */
 class NotePanel {
-  constructor(notes, { theme, ask = false, play }) {
-    Object.assign(this, { notes, theme, ask, note: null, index: null, time: 0, from: 0, zoom: 1, hidden: false, heard: play });
+  constructor(notes, tools, { ask = false } = {}) {
+    Object.assign(this, { notes, tools, ask, note: null, index: null, time: 0, from: 0, zoom: 1, hidden: false });
     this.title = h("h3");
     this.facts = h("p", { className: "facts" });
     this.playButton = h("button", { type: "button", className: "play", onclick: () => this.toggle() });
@@ -269,6 +269,7 @@ class NotePanel {
     this.audio.onended = () => this.stop();
     this.listen();
     this.showPlaying();
+    tools.panels.add(this);
   }
 
   get seconds() {
@@ -455,7 +456,7 @@ class NotePanel {
     if (!this.audio.paused) return this.stop();
     // From the cursor on; from the start where nothing is left.
     this.audio.currentTime = this.time > this.seconds - 0.05 ? 0 : this.time;
-    this.heard?.(this);
+    this.tools.panels.forEach((panel) => panel !== this && panel.stop()); // one note is heard at a time
     await this.audio.play();
     this.showPlaying();
     const frame = () => {
@@ -484,7 +485,7 @@ class NotePanel {
     const beliefs = this.note?.beliefs ?? [], count = this.notes.families.length;
     const follows = this.notes.networks.map(({ name }, number) => ({ name, belief: beliefs[number] })).filter(({ belief }) => belief && !this.hidden);
     const height = GAP + WAVE + GAP + SPECTRUM + follows.length * (GAP + ROW * count) + AXIS;
-    const { context, width } = prepare(this.canvas, height), colour = this.theme();
+    const { context, width } = prepare(this.canvas, height), colour = this.tools.theme();
     this.sayTime();
     if (!context || !this.note) return;
     const place = (time) => EDGE + ((time - this.from) / this.shown) * (width - EDGE);
@@ -676,8 +677,7 @@ class Chooser {
 }
 
 function explorer(data, notes, tools) {
-  const sound = tools.oneSound();
-  const pane = (label) => new Chooser(notes, new NotePanel(notes, { ...tools, ask: ask.checked, play: sound }), label);
+  const pane = (label) => new Chooser(notes, new NotePanel(notes, tools, { ask: ask.checked }), label);
   const ask = h("input", { type: "checkbox", checked: Boolean(data.ask) });
   const pair = h("input", { type: "checkbox" });
   const panes = h("div", { className: "panes" });
@@ -863,8 +863,8 @@ function duration(seconds) {
 
 /** Loss and accuracy of train and valid per epoch. */
 class TrainingView {
-  constructor(model, { theme }) {
-    Object.assign(this, { model, theme });
+  constructor(model, tools) {
+    Object.assign(this, { model, tools });
     this.told = h("p", { role: "status" });
     this.bar = h("progress", { max: 1, value: 0, "aria-label": "training done" });
     this.button = h("button", { type: "button", onclick: () => this.askToStop() }, "■ stop after this epoch");
@@ -874,7 +874,10 @@ class TrainingView {
     this.element = h("section", { className: "training" }, this.told, h("div", { className: "bar" }, this.bar, this.button, this.answer),
       h("div", { className: "panes" }, ...this.canvases), this.table);
     new ResizeObserver(() => this.draw()).observe(this.element);
+    tools.panels.add(this);
   }
+
+  stop() {}
 
   askToStop() {
     this.button.disabled = true;
@@ -914,7 +917,7 @@ class TrainingView {
   }
 
   drawCurves(canvas, { title, column, scale, unit }) {
-    const { history, epochs } = this.data, colour = this.theme(), height = 200, left = 44, bottom = 34, top = 20, right = 12;
+    const { history, epochs } = this.data, colour = this.tools.theme(), height = 200, left = 44, bottom = 34, top = 20, right = 12;
     const { context, width } = prepare(canvas, height);
     if (!context) return;
     const values = (split) => history.map((row) => scale * row[`${split}_${column}`]);
@@ -957,8 +960,8 @@ class TrainingView {
 function training(data, model, tools) {
   const shown = new TrainingView(model, tools);
   shown.show(data);
-  model?.on("change:data", () => shown.show(model.get("data")));
-  model?.on("msg:custom", (message) => shown.heard(message));
+  tools.listen("change:data", () => shown.show(model.get("data")));
+  tools.listen("msg:custom", (message) => shown.heard(message));
   return shown.element;
 }
 
@@ -1013,8 +1016,8 @@ function isDark() {
 }
 
 const KINDS = {
-  explorer: (data, model, tools) => explorer(data, new Notes(data, model), tools),
-  confusion: (data, model, tools) => confusion(data, new Notes(data, model), tools),
+  explorer: (data, model, tools) => explorer(data, new Notes(data, model, tools), tools),
+  confusion: (data, model, tools) => confusion(data, new Notes(data, model, tools), tools),
   training,
 };
 
@@ -1024,21 +1027,18 @@ function open(el, data, model) {
   el.replaceChildren(host);
   // Keys typed here are for here: a notebook would cut cells at "x" or "d d".
   for (const kind of ["keydown", "keypress", "keyup"]) host.addEventListener(kind, (event) => event.stopPropagation());
-  const panels = new Set();
+  const panels = new Set(), heard = [];
   const tools = {
-    /** The colours for a canvas; whoever asks is drawn again when they change. */
+    panels,
+    /** The colours for a canvas. */
     theme() {
-      panels.add(this);
       const style = getComputedStyle(host);
       return Object.fromEntries(["text", "muted", "line", "quiet", "strong", "cursor"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     },
-    /** One note is heard at a time. */
-    oneSound() {
-      let heard = null;
-      return (panel) => {
-        if (heard && heard !== panel) heard.stop();
-        heard = panel;
-      };
+    /** Hear the kernel, if there is one, as long as this view is on the page. */
+    listen(event, act) {
+      model?.on(event, act);
+      heard.push([event, act]);
     },
   };
   root.append(h("style", {}, STYLE));
@@ -1056,6 +1056,7 @@ function open(el, data, model) {
     watch.disconnect();
     system.removeEventListener("change", dress);
     panels.forEach((panel) => panel.stop());
+    heard.forEach(([event, act]) => model?.off(event, act));
   };
 }
 
