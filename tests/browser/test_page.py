@@ -64,13 +64,11 @@ def opened(chromium, report):
 def test_stored_notes_are_alive_without_a_kernel(opened):
     page = opened()
     explorer = page.locator(".nsynth-note-view").first
-    assert "This page holds 12 of the 400 notes." in explorer.inner_text()
-    assert "1 of 12 notes" in explorer.inner_text()
+    assert explorer.locator(".remark").first.inner_text() == "This page holds 12 of the 400 notes."
+    assert explorer.locator(".count").inner_text() == "1 of 12 notes"
     met = set()
     for _ in range(12):
-        page.wait_for_function(
-            "view => !view.shadowRoot.querySelector('.play').disabled", arg=explorer.element_handle()
-        )
+        explorer.locator(".play:enabled").wait_for()
         met.add(explorer.locator("h3").inner_text())
         assert explorer.locator(".message").inner_text() == ""
         explorer.get_by_role("button", name="next note").click()
@@ -91,7 +89,7 @@ def test_the_sound_plays_offline(opened):
     page = opened()
     explorer = page.locator(".nsynth-note-view").first
     canvas = explorer.locator("canvas")
-    page.wait_for_function("view => !view.shadowRoot.querySelector('.play').disabled", arg=explorer.element_handle())
+    explorer.locator(".play:enabled").wait_for()
     explorer.get_by_role("button", name="play").click()
     page.wait_for_timeout(350)
     assert 5 < int(canvas.get_attribute("aria-valuenow")) < 95
@@ -102,18 +100,17 @@ def test_the_sound_plays_offline(opened):
 @pytest.mark.parametrize("width", [1600, 1400, 390])
 def test_the_page_fits_and_takes_the_theme_of_the_system(opened, shots, width, theme):
     page = opened(width, theme)
-    page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for number, name in enumerate(VIEWS):
         shown = page.locator(".nsynth-note-view").nth(number)
+        shown.locator(".play:enabled").wait_for()
         assert shown.evaluate("view => getComputedStyle(view).colorScheme") == theme
         shown.screenshot(path=shots / f"page-{name}-{theme}-{width}.png")
 
 
 def test_pictures_have_words(opened):
-    page = opened()
-    page.wait_for_timeout(500)
-    for shown in page.locator(".nsynth-note-view").all():
+    for shown in opened().locator(".nsynth-note-view").all():
+        shown.locator(".play:enabled").wait_for()
         canvas, name = shown.locator("canvas"), shown.locator("h3").inner_text()
         assert name in canvas.get_attribute("aria-label")
         rows = shown.locator(".unseen tr").all_inner_texts()
