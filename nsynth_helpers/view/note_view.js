@@ -592,7 +592,7 @@ class NotePanel {
     for (let k = Math.ceil(this.from / tick - 1e-6); k * tick <= this.from + this.shown + 1e-6; k++) {
       const x = place(k * tick), ms = Math.round(1000 * k * tick), text = `${ms}${k * tick + tick > this.from + this.shown ? " ms" : ""}`;
       context.fillRect(x - 0.5, top + 1, 1, 4);
-      context.fillText(text, clamp(x, EDGE + 6, width - 20), top + 13);
+      context.fillText(text, clamp(x, EDGE + 6, width - 23), top + 13);
     }
   }
 }
@@ -728,7 +728,9 @@ class CellGrid {
     if (!cell) return h("td", { role: "gridcell", "aria-disabled": "true", "aria-label": "no notes", className: r === c ? "diagonal" : "" }, "·");
     const element = h("td", { role: "gridcell", tabIndex: -1, className: `filled${r === c && this.rows === this.columns ? " diagonal" : ""}`, "aria-label": cell.label,
       style: `--share:${Math.round(100 * cell.share)}%`, onclick: () => this.select(r, c, true) }, cell.text);
-    element.classList.toggle("deep", cell.share > 0.55);
+    // From where on text must take the other shade, in the light and in the dark theme.
+    element.classList.toggle("deep", cell.share > 0.8);
+    element.classList.toggle("bright", cell.share > 0.58);
     this.buttons.set(`${r},${c}`, element);
     return element;
   }
@@ -846,6 +848,29 @@ function confusion(data, notes, tools) {
     h("section", { className: "matrix" }, h("div", { className: "bar" }, h("label", { className: "tick" }, "network", network), h("label", { className: "tick" }, "cells show", unit)),
       h("div", { className: "scroll" }, grid.element)),
     h("section", {}, told, steps.element, panel.element));
+}
+
+/** One note a cell, such as the surest and the least sure of each family. */
+function gallery(data, notes, tools) {
+  const { families } = notes, [network] = notes.networks;
+  const panel = new NotePanel(notes, tools);
+  const told = h("p", { className: "told", role: "status" });
+  const cells = families.map(() => data.columns.map(() => null));
+  data.cells.forEach((column, i) => (cells[families.indexOf(notes.facts(i).family)][column] = i));
+  const grid = new CellGrid(families, data.columns, network.name, (r, c) => {
+    told.textContent = `${families[r]}: ${data.columns[c]}`;
+    panel.show(cells[r][c]);
+  });
+  grid.fill((r, c) => {
+    if (cells[r][c] === null) return null;
+    const { probabilities, predicted, margin, correct } = notes.answer(network, cells[r][c]);
+    const text = correct ? percent(probabilities[predicted]) : `${families[predicted]} +${margin.toFixed(1)}`;
+    const share = correct ? probabilities[predicted] : 0;
+    return { text, share, label: `${families[r]}, ${data.columns[c]}: ${correct ? text : `taken for ${families[predicted]}, margin ${margin.toFixed(2)}`}` };
+  });
+  grid.select(...grid.places[0]);
+  return h("div", { className: "beside" }, h("section", { className: "matrix gallery" }, h("div", { className: "scroll" }, grid.element)),
+    h("section", {}, told, panel.element));
 }
 
 // --------------------------------------------------------------------------------------------- a training, watched
@@ -998,8 +1023,9 @@ progress { height: .8em; flex: 1 1 10em; max-width: 20em; accent-color: var(--st
 [role=grid] th { font-weight: normal; padding: .1em .4em .1em 0; text-align: right; } [role=grid] [role=columnheader] { vertical-align: bottom; padding: .2em 0; text-align: center; }
 [role=columnheader] span { writing-mode: vertical-rl; transform: rotate(180deg); }
 [role=gridcell] { width: 2.5em; min-width: 22px; height: 2em; text-align: center; color: var(--muted); border: 1px solid var(--border); padding: 0; }
+.gallery [role=gridcell] { width: auto; padding: 0 .5em; } .gallery [role=columnheader] span { writing-mode: initial; transform: none; display: block; padding: 0 .5em; }
 [role=gridcell].filled { cursor: pointer; color: var(--text); background: color-mix(in srgb, var(--strong) var(--share), transparent); }
-[role=gridcell].deep { color: #fff; } :host([data-dark]) [role=gridcell].deep { color: #10151b; }
+[role=gridcell].deep { color: #fff; } :host([data-dark]) [role=gridcell].bright { color: #10151b; }
 [role=gridcell].diagonal { border-width: 2px; } [role=gridcell][aria-selected=true] { outline: 3px solid var(--cursor); outline-offset: -1px; font-weight: bold; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 600px) { [role=grid] { font-size: .78em; } }
@@ -1018,6 +1044,7 @@ function isDark() {
 const KINDS = {
   explorer: (data, model, tools) => explorer(data, new Notes(data, model, tools), tools),
   confusion: (data, model, tools) => confusion(data, new Notes(data, model, tools), tools),
+  gallery: (data, model, tools) => gallery(data, new Notes(data, model, tools), tools),
   training,
 };
 

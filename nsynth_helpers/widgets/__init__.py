@@ -1,7 +1,15 @@
 """Widgets for notebooks: players, notes to touch, a training to watch. Nothing imports this package."""
 
-from nsynth_helpers.widgets.notes import ConfusionExplorer, NoteExplorer
+from nsynth_helpers.widgets.notes import ConfusionExplorer, ExtremesGallery, NoteExplorer
 from nsynth_helpers.widgets.players import encode_mp3, player, player_table
 from nsynth_helpers.widgets.training import TrainingMonitor
 
-__all__ = ["ConfusionExplorer", "NoteExplorer", "TrainingMonitor", "encode_mp3", "player", "player_table"]
+__all__ = [
+    "ConfusionExplorer",
+    "ExtremesGallery",
+    "NoteExplorer",
+    "TrainingMonitor",
+    "encode_mp3",
+    "player",
+    "player_table",
+]

@@ -187,6 +187,32 @@ class ConfusionExplorer(NoteView):
         super().__init__(notes, {split.name: split} if split else {}, runs, places, networks, kind="confusion")
 
 
+class ExtremesGallery(NoteView):
+    """The surest and the least sure notes of each family, or those nearest to and farthest from a right answer.
+
+    Parameters
+    ----------
+    chosen : pandas.DataFrame
+        What `analysis.extremes` or `analysis.nearest_and_farthest` returns for one network; all its notes are stored.
+    split : NSynthSplit
+        Where the notes come from.
+    network : str
+        The network's name.
+    run : Run, optional
+        The trained network, whose beliefs are then drawn below the note.
+    """
+
+    def __init__(self, chosen: pd.DataFrame, split: NSynthSplit, network: str, run: Run | None = None):
+        if chosen.empty:
+            raise InputError("There is no extreme note to show; pass a table with notes.")
+        column, columns = pd.factorize(chosen["extreme"])
+        notes = chosen[["note_str", "instrument", "pitch", "velocity"]].reset_index(drop=True)
+        notes = notes.assign(split=split.name, row=pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"]))
+        networks = {network: {"logits": _text(logits_of(chosen).astype("<f4").tobytes())}}
+        told = {"kind": "gallery", "columns": list(columns), "cells": column.tolist()}
+        super().__init__(notes, {split.name: split}, run and {network: run}, notes.index, networks, **told)
+
+
 def _first_of_cells(tables) -> pd.Index:
     """Places of notes: the first of every cell of every network in the order in which they are shown, the second ..."""
     ranks = []

@@ -14,7 +14,7 @@ import torch
 from conftest import cached_split
 from nsynth_helpers import view, widgets
 from nsynth_helpers.analysis.beliefs import belief_over_time
-from nsynth_helpers.analysis.outcomes import make_outcomes
+from nsynth_helpers.analysis.outcomes import extremes, make_outcomes
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE
 from nsynth_helpers.settings import InputError, write_json
 from nsynth_helpers.training.runs import Run, RunConfig, save_weights
@@ -149,6 +149,19 @@ def test_networks_tested_on_other_notes_or_another_split_are_refused(split):
         widgets.ConfusionExplorer({"LSTM": lstm, "BLSTM": outcomes(dict.fromkeys(FAMILY_NOTES[:2], "bass"))}, split)
     with pytest.raises(InputError, match="The train split holds no note 'vocal"):
         widgets.ConfusionExplorer({"LSTM": lstm}, cached_split("train", NOTES[:3], split.waveforms[:3]))
+
+
+def test_the_gallery_stores_all_its_notes_with_their_answers(split):
+    table = outcomes(dict(zip(FAMILY_NOTES, ["bass", "bass", "organ", "vocal"], strict=True)))
+    data = widgets.ExtremesGallery(extremes(table), split, "LSTM").data
+    # The second bass note has the larger logit; a family with one right note has it at both ends.
+    ends = list(zip(names_in(data), [data["columns"][column] for column in data["cells"]], strict=True))
+    assert ("bass_acoustic_000-031-025", "highest probability") in ends
+    assert ("bass_acoustic_000-030-100", "lowest probability") in ends
+    assert len(ends) == len(data["stored"]) == 4 and "keyboard" not in str(ends)
+    assert len(decoded(data["networks"][0]["logits"], "<f4")) == 40
+    with pytest.raises(InputError, match="no extreme note"):
+        widgets.ExtremesGallery(extremes(table)[:0], split, "LSTM")
 
 
 def test_without_a_split_there_are_answers_and_no_sounds():
