@@ -301,13 +301,7 @@ def _train(config: RunConfig, splits, settings: Settings, folder: Path, callback
 
 
 def _resume(folder: Path, module: FamilyClassifier) -> tuple[Path | None, list[dict]]:
-    """The state that a training goes on from and the history up to it; neither where it begins.
-
-    Raises
-    ------
-    InputError
-        If there is a state that cannot be gone on from; nothing in it can execute.
-    """
+    """The state that a training goes on from, in which nothing can execute, and the history up to it."""
     path = folder / RESUME_FILE
     if not path.is_file():
         return None, []

@@ -76,13 +76,7 @@ def classify(network: nn.Module, notes: NSynthDataset, device: str) -> tuple[pd.
 
 
 def evaluate_run(run: Run, splits: dict[str, NSynthSplit], device: str = "auto") -> None:
-    """Predict valid and test with a run's last and best model, and write predictions and, last, metrics.
-
-    Raises
-    ------
-    InputError
-        If the run does not keep its weights.
-    """
+    """Predict valid and test with a run's last and best model, and write predictions and, last, metrics."""
     history, tables = run.history, []
     metrics = {"training_seconds": float(history["seconds"].sum()), "test_digest": splits["test"].digest}
     epochs = {"last": run.config.epochs, "best": int(best_epoch(history)["epoch"])}
@@ -117,17 +111,12 @@ def test_every_epoch(run: Run, test: NSynthSplit, settings: Settings) -> pd.Data
     """Test the weights of each epoch, once; the table is kept in the run as ``test_by_epoch.csv``.
 
     For looking back at how models could have been chosen; none is chosen by it. A kept run has its table, but no
-    longer the weights.
+    longer the weights. A run that was tested on other notes is refused.
 
     Returns
     -------
     pandas.DataFrame
         ``epoch``, ``test_loss`` and ``test_accuracy`` (a fraction).
-
-    Raises
-    ------
-    InputError
-        If the run was tested on other notes.
     """
     if not has_notes_of(run, test):
         raise InputError(f"{run.path} was tested on other notes than these; let `fit` test it again first.")
@@ -148,22 +137,10 @@ test_every_epoch.__test__ = False
 def evaluate_network(
     network: nn.Module, config: RunConfig, cached: NSynthSplit, device: str = "auto", out: Path | None = None
 ) -> dict:
-    """Classify a split and score it; with `out`, keep the predictions as a run of predictions alone.
+    """Classify a split, and return what `score` says and the seconds it took.
 
-    Parameters
-    ----------
-    out : pathlib.Path, optional
-        Folder to add the predictions to; those of other splits that are there stay.
-
-    Returns
-    -------
-    dict
-        What `score` returns, and the seconds it took.
-
-    Raises
-    ------
-    InputError
-        If `out` holds anything else than predictions of this configuration.
+    With `out`, the predictions are added to a run of predictions alone, where those of other splits stay; a folder that
+    holds anything else is refused.
     """
     if out is not None:
         check_folder(out, {"config": config})
