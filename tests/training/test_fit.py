@@ -415,6 +415,7 @@ def test_a_run_is_tested_again_with_another_test_split(splits, other_test, setti
     assert set(again.predictions("test")["note_str"]) == set(other_test["test"].notes["note_str"])
     assert same_history(again, run)
     assert (again.path / "last.safetensors").read_bytes() == before
+    assert not (again.path / "test_by_epoch.csv").exists()
     table = test_every_epoch(again, other_test["test"], settings)
     assert table["test_accuracy"].iloc[-1] == again.metrics["last"]["test"]["accuracy"]
     assert find_run(settings, TINY, splits).metrics["last"]["test"]["notes"] == 30
