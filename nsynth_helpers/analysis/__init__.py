@@ -3,16 +3,16 @@
 # ruff: noqa: I001, RUF022
 # fmt: off
 from nsynth_helpers.analysis.beliefs import (
-    accuracy_per_step, average_belief, belief_of_prefixes, belief_over_time, decision_step, decision_times,
+    accuracy_per_step, average_belief, belief_over_time, decision_step, decision_times,
     layer_outputs, saliency, spread_rows, telling_notes,
 )
 from nsynth_helpers.analysis.calibration import (
     calibration_table, expected_calibration_error, fit_temperature, reliability_table, with_temperature,
 )
 from nsynth_helpers.analysis.outcomes import (
-    accuracy_by, accuracy_by_instrument, accuracy_without, agreement, confusion_changes,
-    confusion_matrix, extremes, family_scores, logits_of, majority_accuracy, make_outcomes, name_confusion_matrix,
-    nearest_and_farthest, normalise_rows, pitch_band, scores_of_confusion, scores_table,
+    accuracy_by, accuracy_without, agreement,
+    confusion_matrix, extremes, logits_of, majority_accuracy, make_outcomes, name_confusion_matrix,
+    nearest_and_farthest, pitch_band, scores_of_confusion, scores_table,
 )
 from nsynth_helpers.analysis.statistics import (
     Difference, Interval, McNemar, clustered_bootstrap, clustered_difference, clustered_t_interval,
@@ -26,12 +26,12 @@ from nsynth_helpers.analysis.tables import (
 )
 
 __all__ = [
-    "accuracy_per_step", "average_belief", "belief_of_prefixes", "belief_over_time", "decision_step",
+    "accuracy_per_step", "average_belief", "belief_over_time", "decision_step",
     "decision_times", "layer_outputs", "saliency", "spread_rows", "telling_notes",
     "calibration_table", "expected_calibration_error", "fit_temperature", "reliability_table", "with_temperature",
-    "accuracy_by", "accuracy_by_instrument", "accuracy_without", "agreement", "confusion_changes",
-    "confusion_matrix", "extremes", "family_scores", "logits_of", "majority_accuracy", "make_outcomes",
-    "name_confusion_matrix", "nearest_and_farthest", "normalise_rows", "pitch_band", "scores_of_confusion",
+    "accuracy_by", "accuracy_without", "agreement",
+    "confusion_matrix", "extremes", "logits_of", "majority_accuracy", "make_outcomes",
+    "name_confusion_matrix", "nearest_and_farthest", "pitch_band", "scores_of_confusion",
     "scores_table",
     "Difference", "Interval", "McNemar", "clustered_bootstrap", "clustered_difference", "clustered_t_interval",
     "detectable_difference", "detectable_from_interval", "detectable_mean_difference", "mcnemar_test",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.data.metadata import FAMILIES
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # The outputs of every step of every layer are kept while a batch is read, so batches are smaller than for predicting.
 BELIEF_BATCH = 128
+STEP_MILLISECONDS = 1000 * STEP_SIZE / SAMPLE_RATE
 
 
 def belief_over_time(
@@ -31,8 +32,7 @@ def belief_over_time(
     """The probability of each family after each step, by applying the output layer to every step's output.
 
     In a bidirectional network the backward half of step t has read the note from its end down to step t: such a
-    belief is what the network holds at that place of the note, not what it could know by then; for that, see
-    `belief_of_prefixes`.
+    belief is what the network holds at that place of the note, not what it could know by then.
 
     Parameters
     ----------
@@ -49,27 +49,6 @@ def belief_over_time(
     InputError
         If the network has no steps or does not read its last one, or no note was chosen.
     """
-    return _follow(network, notes, rows, device)
-
-
-def belief_of_prefixes(
-    network: RecurrentClassifier,
-    notes: NSynthDataset,
-    lengths: Sequence[int],
-    rows: Sequence[int] | None = None,
-    device: str = "auto",
-) -> np.ndarray:
-    """The probability of each family when the note is cut off after some steps: what can be known by then.
-
-    As `belief_over_time`, after the numbers of steps in `lengths` (`InputError` where the note has fewer); of shape
-    (rows, lengths, families). For a network of one direction these are the steps of `belief_over_time`.
-    """
-    if not all(1 <= length <= notes.steps for length in lengths):
-        raise InputError(f"A note has {notes.steps} steps; cut it after 1 to {notes.steps}, not after {list(lengths)}.")
-    return _follow(network, notes, rows, device, lengths)
-
-
-def _follow(network, notes, rows, device, lengths=None) -> np.ndarray:
     import torch
 
     from nsynth_helpers.data.dataset import batches
@@ -85,15 +64,11 @@ def _follow(network, notes, rows, device, lengths=None) -> np.ndarray:
         raise InputError("No note was chosen; choose at least one to follow its belief.")
     place = choose_device(device)
     network = network.to(place).eval()
-    parts = []
     with torch.inference_mode():
-        for frames, _ in batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH):
-            frames = frames.to(place)
-            if lengths is None:
-                logits = network.logits_per_step(frames)
-            else:
-                logits = torch.stack([network(frames[:, :length]) for length in lengths], dim=1)
-            parts.append(logits.softmax(dim=2).cpu())
+        parts = [
+            network.logits_per_step(frames.to(place)).softmax(dim=2).cpu()
+            for frames, _ in batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH)
+        ]
     return torch.cat(parts).numpy()
 
 
@@ -135,13 +110,13 @@ def average_belief(beliefs: np.ndarray, labels) -> pd.DataFrame:
     return average.set_axis(pd.RangeIndex(1, beliefs.shape[1] + 1, name="step"))
 
 
-def decision_times(beliefs: Mapping[str, np.ndarray], labels, step_milliseconds: float = 10.0) -> pd.DataFrame:
+def decision_times(beliefs: Mapping[str, np.ndarray], labels) -> pd.DataFrame:
     """The median time at which each network makes up its mind about the same notes, in milliseconds.
 
     Indexed by the families that have notes, and ``all``; one column a network.
     """
     families = pd.Series(np.array(FAMILIES)[np.asarray(labels)], name="family")
-    times = pd.DataFrame({network: decision_step(belief) for network, belief in beliefs.items()}) * step_milliseconds
+    times = pd.DataFrame({network: decision_step(belief) for network, belief in beliefs.items()}) * STEP_MILLISECONDS
     medians = times.groupby(families).median()  # groupby sorts by name, which is the order of FAMILIES
     medians.loc["all"] = times.median()
     return medians

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import log_softmax, softmax
 from sklearn import metrics
 
-from nsynth_helpers.analysis.statistics import clustered_bootstrap, clustered_t_interval, wilson_interval
+from nsynth_helpers.analysis.statistics import clustered_bootstrap, wilson_interval
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, parse_note_str
 from nsynth_helpers.settings import InputError
 
@@ -94,17 +94,6 @@ def name_confusion_matrix(counts) -> pd.DataFrame:
 def confusion_matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Count the notes of each actual (rows) and predicted (columns) family; always all ten families."""
     return name_confusion_matrix(metrics.confusion_matrix(outcomes["family"], outcomes["predicted"], labels=FAMILIES))
-
-
-def normalise_rows(confusion: pd.DataFrame) -> pd.DataFrame:
-    """Divide each row by its notes: a cell is then a share of the actual family; NaN for a family without notes."""
-    notes = confusion.sum(axis=1)
-    return confusion.div(notes.where(notes > 0), axis=0)
-
-
-def family_scores(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Per family what `scores_of_confusion` says, from outcomes."""
-    return scores_of_confusion(confusion_matrix(outcomes))
 
 
 def scores_of_confusion(confusion: pd.DataFrame) -> pd.DataFrame:
@@ -213,13 +202,6 @@ def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     return table.assign(accuracy=interval.estimate, low=interval.low, high=interval.high)
 
 
-def accuracy_by_instrument(outcomes: pd.DataFrame, train_instruments) -> tuple[pd.Series, pd.Series]:
-    """The accuracy on each instrument: of those that train has, and of those that it lacks."""
-    accuracy = outcomes.groupby("instrument")["correct"].mean()
-    known = accuracy.index.isin(train_instruments)
-    return accuracy[known], accuracy[~known]
-
-
 def accuracy_without(outcomes: pd.DataFrame, groups: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """Accuracy on all notes, without each named group of notes, and without all the groups.
 
@@ -254,33 +236,3 @@ def agreement(outcomes_a: pd.DataFrame, outcomes_b: pd.DataFrame) -> pd.DataFram
         table[f"{column}_a"], table[f"{column}_b"] = a[column], b[column]
     right = np.array([["neither", "only b"], ["only a", "both"]], dtype=object)
     return table.assign(right=right[table["correct_a"].astype(int), table["correct_b"].astype(int)])
-
-
-def confusion_changes(outcomes: pd.DataFrame, outcomes_other: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """How often each family is taken for each other one, now and in another hearing of the same notes.
-
-    For the hypothesis of symmetric notes: the other hearing plays the notes reversed in time. The 90 pairs by falling
-    absolute difference, without families that have no notes: ``actual``, ``predicted``, ``notes``, ``instruments`` (of
-    the actual family), ``rate``, ``rate_other`` (shares of the actual family), ``difference`` (other minus first),
-    ``low``, ``high`` (NaN where the family has a single instrument).
-
-    Paired intervals by `clustered_t_interval`, since a family has few instruments in a test split. Among 90 intervals
-    of 95 % some four miss zero by chance: ask for ``confidence=1 - 0.05 / 90`` before naming a pair after the fact.
-    """
-    rows = []
-    for actual, notes in agreement(outcomes, outcomes_other).groupby("family", observed=True):
-        instruments = notes["instrument"].nunique()
-        for predicted in FAMILIES:
-            if predicted == actual:
-                continue
-            before, after = (notes[column] == predicted for column in ("predicted_a", "predicted_b"))
-            change = after.astype(float) - before
-            low = high = np.nan
-            if instruments > 1:
-                interval = clustered_t_interval(change, notes["instrument"], confidence)
-                low, high = max(interval.low, -1.0), min(interval.high, 1.0)
-            rates = (before.mean(), after.mean(), change.mean())
-            rows.append((actual, predicted, len(notes), instruments, *rates, low, high))
-    columns = ["actual", "predicted", "notes", "instruments", "rate", "rate_other", "difference", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable", ignore_index=True)

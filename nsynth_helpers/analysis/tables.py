@@ -243,17 +243,15 @@ def majority_share(data: str) -> float:
     return 1 / len(FAMILIES)  # nsynth-mini has as many notes of each
 
 
-def learnt(results: pd.DataFrame, data: str, variant: str, epochs: int, split: str = "test") -> bool:
-    """Whether a variant beats the floor by more than chance among the notes of a split explains.
+def learnt(results: pd.DataFrame, data: str, variant: str, epochs: int) -> bool:
+    """Whether a variant beats `majority_share` on test by more than chance among the notes explains.
 
-    The floor on ``test`` is `majority_share`; on ``train``, whose families are of about one size, a tenth. The mean
-    accuracy over seeds beats it if Wilson's interval of 95 %, for the notes of one split, lies above it.
+    Its mean accuracy over seeds does if Wilson's interval of 95 %, for the notes of one test split, lies above it.
     """
     accuracy, notes = (
-        over_seeds(results, data, variant, epochs, f"{split}_{column}").mean() for column in ("accuracy", "notes")
+        over_seeds(results, data, variant, epochs, column).mean() for column in ("test_accuracy", "test_notes")
     )
-    floor = majority_share(data) if split == "test" else 1 / len(FAMILIES)
-    return bool(wilson_interval(accuracy * notes, notes).low > floor)
+    return bool(wilson_interval(accuracy * notes, notes).low > majority_share(data))
 
 
 class VariantComparison(NamedTuple):
@@ -270,18 +268,11 @@ class VariantComparison(NamedTuple):
 
 
 def compare_variants(
-    results: pd.DataFrame,
-    data: str,
-    variant: str,
-    baseline: str,
-    epochs: int,
-    column: str = "test_accuracy",
-    confidence: float = 0.95,
+    results: pd.DataFrame, data: str, variant: str, baseline: str, epochs: int, confidence: float = 0.95
 ) -> VariantComparison:
-    """Mean difference of two variants of the grid over the seeds that both have, paired seed by seed.
+    """Mean difference in test accuracy of two variants of the grid, paired by the seeds that both have.
 
-    From what `training.grid.read_results` returns; `column` is what is compared (a ratio of times, for example, as a
-    column of their logarithms).
+    From what `training.grid.read_results` returns.
 
     Returns
     -------
@@ -291,7 +282,7 @@ def compare_variants(
         Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds would have
         found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one, all is.
     """
-    values, others = (over_seeds(results, data, name, epochs, column) for name in (variant, baseline))
+    values, others = (over_seeds(results, data, name, epochs) for name in (variant, baseline))
     values, others = values.align(others, join="inner")
     gains = values - others
     low = high = detectable = np.nan
@@ -300,17 +291,16 @@ def compare_variants(
         low, high = interval.low, interval.high
         detectable = detectable_mean_difference(gains.std(), len(gains), paired=True, alpha=1 - confidence)
     improved = (gains > 0).mean() + (gains == 0).mean() / 2
-    split = "train" if column.startswith("train") else "test"
-    both_learnt = (learnt(results, data, name, epochs, split) for name in (variant, baseline))
+    both_learnt = (learnt(results, data, name, epochs) for name in (variant, baseline))
     return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)
 
 
-def summarise_seeds(results: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
+def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds of each row of the grid, by data and in the grid's order.
 
     From what `training.grid.read_results` returns: ``data, group, variant, epochs, seeds``, ``mean`` and ``deviation``
-    of the column (NaN deviation for one seed), ``learnt`` (see there), mean ``train_accuracy``, ``parameters`` and
-    mean ``seconds`` of training.
+    of the test accuracy (NaN deviation for one seed), ``learnt`` (see there), mean ``train_accuracy``, ``parameters``
+    and mean ``seconds`` of training.
     """
     from nsynth_helpers.training.grid import GRID
 
@@ -319,8 +309,8 @@ def summarise_seeds(results: pd.DataFrame, column: str = "test_accuracy") -> pd.
         return pd.DataFrame(columns=columns)
     table = results.groupby(ROW, as_index=False, sort=False).agg(
         seeds=("seed", "nunique"),
-        mean=(column, "mean"),
-        deviation=(column, "std"),
+        mean=("test_accuracy", "mean"),
+        deviation=("test_accuracy", "std"),
         train_accuracy=("train_accuracy", "mean"),
         parameters=("parameters", "first"),
         seconds=("seconds", "mean"),
@@ -331,7 +321,7 @@ def summarise_seeds(results: pd.DataFrame, column: str = "test_accuracy") -> pd.
     return table.sort_values(["data", "place"], kind="stable", ignore_index=True)[columns]
 
 
-def differences_from_baseline(results: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
+def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     """Each row of the grid minus its 2018 network with the same data and epochs; the 2018 BLSTM minus the 2018 LSTM.
 
     ``data, group, variant, epochs, baseline``, then the fields of `compare_variants`, in the order of
@@ -341,7 +331,7 @@ def differences_from_baseline(results: pd.DataFrame, column: str = "test_accurac
     for row in summarise_seeds(results).itertuples():
         baseline = baseline_of(row.variant)
         if row.variant != baseline:
-            found = compare_variants(results, row.data, row.variant, baseline, row.epochs, column)
+            found = compare_variants(results, row.data, row.variant, baseline, row.epochs)
             rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))
     return pd.DataFrame(rows, columns=[*ROW, "baseline", *VariantComparison._fields])
 

@@ -10,12 +10,11 @@ import pandas as pd
 
 from nsynth_helpers.analysis import (
     Interval,
-    accuracy_by_instrument,
     agreement,
     clustered_difference,
+    clustered_t_interval,
     compare_variants,
-    confusion_changes,
-    family_scores,
+    confusion_matrix,
     learnt,
     majority_share,
     make_outcomes,
@@ -145,7 +144,7 @@ def run_difference(evidence: Evidence, network: str, other: str) -> Iterator[Est
         both = [evidence.outcomes[name] for name in (network, other)]
         notes = agreement(*both)
         interval = clustered_difference(notes["correct_a"], notes["correct_b"], notes["instrument"])
-        recalls = [family_scores(outcomes)["recall"].mean() for outcomes in both]
+        recalls = [scores_of_confusion(confusion_matrix(outcomes))["recall"].mean() for outcomes in both]
         balanced = 100 * (recalls[0] - recalls[1])
         yield _of_run(evidence, interval, len(notes), "notes", (network, other), balanced)
 
@@ -153,21 +152,27 @@ def run_difference(evidence: Evidence, network: str, other: str) -> Iterator[Est
 def known_minus_new(evidence: Evidence, network: str) -> Iterator[Estimate]:
     """Accuracy on test instruments that train has minus that on new ones (Welch, over instruments)."""
     if network in evidence.outcomes:
-        known, new = accuracy_by_instrument(evidence.outcomes[network], evidence.train_instruments)
-        if min(len(known), len(new)) >= FEWEST_VALUES:
-            instruments = len(known) + len(new)
-            yield _of_run(evidence, mean_difference(known, new), instruments, "instruments", (network,))
+        accuracy = evidence.outcomes[network].groupby("instrument")["correct"].mean()
+        known = accuracy.index.isin(evidence.train_instruments)
+        if min(known.sum(), (~known).sum()) >= FEWEST_VALUES:
+            interval = mean_difference(accuracy[known], accuracy[~known])
+            yield _of_run(evidence, interval, len(accuracy), "instruments", (network,))
 
 
 def taken_for_backwards(evidence: Evidence, network: str, actual: str, predicted: str) -> Iterator[Estimate]:
     """Share of a family that a network takes for another one backwards, minus that forwards."""
     if network in evidence.backwards:
-        changes = confusion_changes(evidence.outcomes[network], evidence.backwards[network])
-        for row in changes.query("actual == @actual and predicted == @predicted").itertuples():
-            # Instruments that all change alike, or not at all, tell no spread.
-            spread = (np.nan, np.nan) if np.isclose(row.low, row.high) else (row.low, row.high)
-            interval = Interval(row.difference, *spread, 0.95)
-            yield _of_run(evidence, interval, row.instruments, "instruments", (network,))
+        notes = agreement(evidence.outcomes[network], evidence.backwards[network]).query("family == @actual")
+        change = (notes["predicted_b"] == predicted).astype(float) - (notes["predicted_a"] == predicted)
+        instruments = notes["instrument"].nunique()
+        low = high = np.nan
+        if instruments >= FEWEST_VALUES:
+            found = clustered_t_interval(change, notes["instrument"])
+            if not np.isclose(found.low, found.high):  # instruments that all change alike tell no spread
+                low, high = max(found.low, -1.0), min(found.high, 1.0)
+        if instruments:
+            interval = Interval(change.mean(), low, high, 0.95)
+            yield _of_run(evidence, interval, instruments, "instruments", (network,))
 
 
 def time_ratio(evidence: Evidence) -> Iterator[Estimate]:

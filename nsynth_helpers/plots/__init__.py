@@ -19,17 +19,14 @@ from nsynth_helpers.plots.notes import (
     plot_waveform,
 )
 from nsynth_helpers.plots.results import (
-    plot_answer,
-    plot_confusion_difference,
     plot_confusion_matrices,
     plot_confusion_matrix,
     plot_intervals,
     plot_logits_and_probabilities,
     plot_reliability,
-    plot_speed_and_accuracy,
 )
 from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, new_panels, save_figure, use_style
-from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection, plot_training_times
+from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection
 
 __all__ = [
     "FAMILY_COLOURS",
@@ -38,9 +35,7 @@ __all__ = [
     "log_mel_spectrogram",
     "new_axes",
     "new_panels",
-    "plot_answer",
     "plot_average_beliefs",
-    "plot_confusion_difference",
     "plot_confusion_matrices",
     "plot_confusion_matrix",
     "plot_decisions",
@@ -61,8 +56,6 @@ __all__ = [
     "plot_reliability",
     "plot_saliency",
     "plot_shared_instruments",
-    "plot_speed_and_accuracy",
-    "plot_training_times",
     "plot_velocities",
     "plot_waveform",
     "save_figure",

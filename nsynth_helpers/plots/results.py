@@ -1,20 +1,18 @@
-"""Figures of results: estimates with their intervals, confusion matrices, calibration, speed, one answer."""
+"""Figures of results: estimates with their intervals, confusion matrices, calibration, one answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from scipy.special import softmax
 
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.plots.notes import plot_waveform
 from nsynth_helpers.plots.style import (
     COLOURS,
     FAMILY_COLOURS,
@@ -179,56 +177,40 @@ def plot_confusion_matrix(
 ) -> tuple[Figure, Axes]:
     """One confusion matrix of counts (rows actual, columns predicted); the colour is the share of the row.
 
-    The number is that of the notes, or with ``shares`` the percentage of the row.
+    The number is that of the notes, or with ``shares`` the percentage of the row; zeros stay empty, so that the eye
+    finds what is there.
     """
     fig, ax = new_axes(ax, PAGE)
     counts = confusion.to_numpy()
     part = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Halves are rounded up, as in the tables.
-    _heat_map(ax, part, np.floor(100 * part + 0.5 + 1e-9).astype(int) if shares else counts, "Blues", vmin=0, vmax=1)
-    ax.set_title(f"{title}, {'% of each row' if shares else 'notes'}".removeprefix(", "))
-    return fig, ax
-
-
-def plot_confusion_matrices(
-    confusions: Mapping[str, pd.DataFrame], shares: Sequence[bool] = (False, True), ax=None
-) -> tuple[Figure, np.ndarray]:
-    """Confusion matrices side by side, by title: a row of them with counts, and below it one with shares."""
-    fig, panels = new_panels(ax, len(shares), len(confusions), PAGE if len(shares) > 1 else WIDE)
-    axes = panels.reshape(len(shares), -1)
-    for row, share in zip(axes, shares, strict=True):
-        for panel, (title, confusion) in zip(row, confusions.items(), strict=True):
-            plot_confusion_matrix(confusion, title, share, panel)
-            panel.label_outer(remove_inner_ticks=True)
-    return fig, axes
-
-
-def plot_confusion_difference(difference: pd.DataFrame, title: str = "", ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """The difference of two confusion matrices; white is none; shares of rows are written as percentage points."""
-    fig, ax = new_axes(ax, PAGE)
-    values = difference.fillna(0).to_numpy()
-    numbers = values if np.issubdtype(values.dtype, np.integer) else (100 * values).round().astype(int)
-    _heat_map(ax, values, numbers, "RdBu_r", norm=CenteredNorm(halfrange=max(np.abs(values).max(), 1e-9)))
-    ax.set_title(title)
-    return fig, ax
-
-
-def _heat_map(ax: Axes, colours: np.ndarray, numbers: np.ndarray, colour_map: str, **scale) -> None:
-    """Coloured cells with their numbers; zeros stay empty, so that the eye finds what is there, unless all are zero."""
     # Not seaborn.heatmap: it draws the whole figure once for each matrix.
-    mesh = ax.pcolormesh(colours, edgecolors="0.9", linewidth=0.3, cmap=colour_map, **scale)
-    for (row, column), number in np.ndenumerate(numbers):
-        if number or not numbers.any():
-            luminance = np.dot(mesh.cmap(mesh.norm(colours[row, column]))[:3], LUMINANCE)
-            colour = "white" if luminance < DARK else "black"
-            ax.text(column + 0.5, row + 0.5, number, color=colour, ha="center", va="center")
+    mesh = ax.pcolormesh(part, edgecolors="0.9", linewidth=0.3, cmap="Blues", vmin=0, vmax=1)
+    # Halves are rounded up, as in the tables.
+    numbers = np.floor(100 * part + 0.5 + 1e-9).astype(int) if shares else counts
+    for row, column in np.argwhere(numbers):
+        luminance = np.dot(mesh.cmap(mesh.norm(part[row, column]))[:3], LUMINANCE)
+        colour = "white" if luminance < DARK else "black"
+        ax.text(column + 0.5, row + 0.5, numbers[row, column], color=colour, ha="center", va="center")
     plt.setp(ax.texts, in_layout=False)
     ax.grid(visible=False)
     ax.invert_yaxis()
     places = np.arange(len(FAMILIES)) + 0.5
     ax.set_xticks(places, FAMILIES, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(places, FAMILIES)
-    ax.set(xlabel="predicted family", ylabel="actual family")
+    title = f"{title}, {'% of each row' if shares else 'notes'}".removeprefix(", ")
+    ax.set(title=title, xlabel="predicted family", ylabel="actual family")
+    return fig, ax
+
+
+def plot_confusion_matrices(confusions: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
+    """Confusion matrices side by side, by title: a row of them with counts, and below it one with shares."""
+    fig, panels = new_panels(ax, 2, len(confusions), PAGE)
+    axes = panels.reshape(2, -1)
+    for row, shares in zip(axes, (False, True), strict=True):
+        for panel, (title, confusion) in zip(row, confusions.items(), strict=True):
+            plot_confusion_matrix(confusion, title, shares, panel)
+            panel.label_outer(remove_inner_ticks=True)
+    return fig, axes
 
 
 def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None) -> tuple[Figure, np.ndarray]:
@@ -260,25 +242,6 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
     return fig, axes
 
 
-def plot_speed_and_accuracy(networks: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Training time against test accuracy, one point a network.
-
-    ``networks`` is indexed by network: ``seconds_per_epoch``, ``accuracy``, ``low``, ``high`` (fractions).
-    """
-    fig, ax = new_axes(ax)
-    for number, (network, row) in enumerate(networks.iterrows()):
-        reach = interval_reach([row["accuracy"]], row["low"], row["high"])
-        style = mark_style(number) | {"label": network, "elinewidth": 1.5}
-        ax.errorbar(row["seconds_per_epoch"], row["accuracy"], reach, **style)
-    ax.set(xscale="log", xlabel="training time of one epoch (s, logarithmic)", ylabel="test accuracy", ylim=(0, None))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
-    in_percent(ax.yaxis)
-    legend_below(fig, ax)
-    return fig, ax
-
-
 def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> tuple[Figure, np.ndarray]:
     """The answer to one note of a true family: its ten logits, shape (10,), and what softmax makes of them.
 
@@ -303,24 +266,3 @@ def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> t
     in_percent(axes[1].yaxis)
     legend_below(fig, axes[0])
     return fig, axes
-
-
-def plot_answer(
-    probabilities: np.ndarray, family: str, waveform: np.ndarray | None = None, ax=None
-) -> tuple[Figure, np.ndarray]:
-    """A note of a true family: its waveform (int16, 16 kHz; may be lacking) and ten probabilities, shape (10,)."""
-    fig, panels = new_panels(ax, 1, 2, WIDE)
-    if waveform is None:
-        panels[0].text(0.5, 0.5, "The audio of this note is not at hand.", ha="center", transform=panels[0].transAxes)
-        panels[0].set_axis_off()
-    else:
-        plot_waveform(waveform, panels[0], FAMILY_COLOURS[family])
-    bars = panels[1].barh(FAMILIES, probabilities, color=[FAMILY_COLOURS[name] for name in FAMILIES])
-    panels[1].bar_label(bars, [f"{value:.1%}" for value in probabilities], padding=2)
-    panels[1].set(xlim=(0, 1.18), xlabel="probability", ylabel="family")
-    panels[1].set_yticks(range(len(FAMILIES)), [f"{name} (true)" if name == family else name for name in FAMILIES])
-    panels[1].get_yticklabels()[FAMILIES.index(family)].set_fontweight("bold")
-    panels[1].set_xticks(np.linspace(0, 1, 6))
-    in_percent(panels[1].xaxis)
-    panels[1].invert_yaxis()
-    return fig, panels

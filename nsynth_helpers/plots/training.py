@@ -1,4 +1,4 @@
-"""Figures of training: learning curves, which epoch each rule of model selection keeps, times."""
+"""Figures of training: learning curves, which epoch each rule of model selection keeps."""
 
 from __future__ import annotations
 
@@ -114,24 +114,3 @@ def _mark_rules(ax: Axes, selection: pd.DataFrame, valid: pd.Series) -> None:
         look = {"color": COLOURS[3 + number], "markeredgecolor": "black", "markersize": 7, "linestyle": "none"}
         ax.plot(epoch, valid[epoch], MARKERS[number], transform=up, label=rule, clip_on=False, zorder=5, **look)
         ax.plot(epoch, valid[epoch], ".", color="black", zorder=4)
-
-
-def plot_training_times(
-    histories: Mapping[str, pd.DataFrame], ratios: Mapping[str, float], ax=None
-) -> tuple[Figure, np.ndarray]:
-    """The seconds of each epoch (``epoch``, ``seconds``, by name), and the BLSTM's time divided by the LSTM's."""
-    fig, axes = new_panels(ax, 1, 2, WIDE)
-    left, right = axes
-    for number, (name, history) in enumerate(histories.items()):
-        left.plot(history["epoch"], history["seconds"], marker=MARKERS[number], label=name, **line_style(number))
-    left.set(ylabel="time (s)", ylim=(0, None), title="each epoch")
-    count_epochs(left, max(history["epoch"].max() for history in histories.values()))
-    bars = right.barh(list(ratios), list(ratios.values()), height=0.5, color=COLOURS[2])
-    right.bar_label(bars, fmt=" %.2f")
-    right.axvline(1, color="0.3", linestyle="--")
-    right.set(xlabel="BLSTM's time / LSTM's time (1: equal)", xlim=(0, 1.25 * max(1, *ratios.values())))
-    right.set(title="BLSTM against LSTM", ylabel="measured on")
-    right.invert_yaxis()
-    right.grid(axis="y", visible=False)
-    legend_below(fig, left)
-    return fig, axes

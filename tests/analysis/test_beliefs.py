@@ -46,38 +46,10 @@ def test_rows_are_followed_in_the_order_asked(notes, monkeypatch):
     np.testing.assert_allclose(some, every[[4, 0, 2]], atol=1e-6)
 
 
-def test_cutting_a_note_off_changes_nothing_for_one_direction_and_much_for_two(notes):
-    lengths = [1, 5, STEPS]
-    places = [length - 1 for length in lengths]
-    for bidirectional in (False, True):
-        net = network(bidirectional=bidirectional)
-        whole = beliefs.belief_over_time(net, notes, device="cpu")[:, places]
-        cut = beliefs.belief_of_prefixes(net, notes, lengths, device="cpu")
-        assert cut.shape == (len(NAMES), len(lengths), len(FAMILIES))
-        np.testing.assert_allclose(cut[:, -1], whole[:, -1], atol=1e-6)
-        apart = np.abs(cut[:, :-1] - whole[:, :-1]).max()
-        assert apart > 1e-4 if bidirectional else apart < 1e-6
-
-
-def test_a_prefix_has_not_heard_what_follows(notes):
-    net = network(bidirectional=True)
-    before = beliefs.belief_of_prefixes(net, notes, [4], device="cpu")
-    heard = beliefs.belief_over_time(net, notes, device="cpu")[:, 3]
-    notes.waveforms[:, 5 * 160 :] = 0
-    np.testing.assert_array_equal(beliefs.belief_of_prefixes(net, notes, [4], device="cpu"), before)
-    assert np.abs(beliefs.belief_over_time(net, notes, device="cpu")[:, 3] - heard).max() > 1e-4
-
-
 @pytest.mark.parametrize("net", [RecurrentClassifier(hidden_size=4, readout="mean"), FullyConnected(STEPS * 160)])
 def test_networks_without_a_last_step_are_refused(notes, net):
     with pytest.raises(InputError, match="readout='last'"):
         beliefs.belief_over_time(net, notes, device="cpu")
-
-
-@pytest.mark.parametrize("lengths", [[0], [3, STEPS + 1]])
-def test_lengths_out_of_range_are_refused(notes, lengths):
-    with pytest.raises(InputError, match=f"1 to {STEPS}"):
-        beliefs.belief_of_prefixes(network(), notes, lengths, device="cpu")
 
 
 def test_no_notes_are_refused(notes):

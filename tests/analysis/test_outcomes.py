@@ -110,16 +110,12 @@ def test_confusion_matrix_has_all_families_with_actual_ones_in_rows():
     assert confusion.loc["bass", "keyboard"] == 1
     assert confusion.loc["vocal", "bass"] == 1
     assert confusion.to_numpy().sum() == 4
-    shares = analysis.normalise_rows(confusion)
-    assert shares.loc["bass", "bass"] == 0.5
-    assert shares.loc["brass"].isna().all()
 
 
 def test_published_matrices_give_the_published_accuracies(report):
     for model, recall in (("lstm", 271 / 306), ("blstm", 253 / 306)):
         confusion = analysis.name_confusion_matrix(report[model]["confusion_matrix"])
         assert confusion.sum(axis=1).tolist() == [*notes.OFFICIAL_FAMILY_NOTES["test"][:9], 141]
-        assert analysis.normalise_rows(confusion).sum(axis=1).to_numpy() == pytest.approx(1)
         summary = analysis.scores_table({model: confusion}).loc[model]
         assert (summary["notes"], summary["correct"]) == (4096, report[model]["correct"])
         assert 100 * summary["accuracy"] == pytest.approx(report[model]["accuracy_percent"], abs=5e-4)
@@ -137,7 +133,7 @@ def test_scores_agree_with_scikit_learn(outcomes):
     assert summary["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert summary["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert summary["accuracy"] == outcomes["correct"].mean()
-    scores = analysis.family_scores(outcomes)
+    scores = analysis.scores_of_confusion(analysis.confusion_matrix(outcomes))
     reed = outcomes[outcomes["family"] == "reed"]["correct"]
     interval = statistics.wilson_interval(reed.sum(), len(reed))
     assert scores.loc["reed", ["recall", "recall_low", "recall_high"]].tolist() == pytest.approx(
@@ -147,7 +143,7 @@ def test_scores_agree_with_scikit_learn(outcomes):
 
 def test_scores_without_notes_or_predictions_are_undefined_and_not_averaged():
     outcomes = analysis.make_outcomes(predictions_of(FOUR))
-    scores = analysis.family_scores(outcomes)
+    scores = analysis.scores_of_confusion(analysis.confusion_matrix(outcomes))
     assert scores.loc["brass", ["precision", "recall", "f1"]].isna().all()
     assert scores.loc["keyboard", "precision"] == 0
     assert scores.loc["bass", ["precision", "recall", "f1"]].tolist() == [0.5, 0.5, 0.5]
@@ -260,39 +256,3 @@ def test_agreement_aligns_by_name():
 def test_agreement_refuses_other_notes():
     with pytest.raises(InputError, match=r"2 notes.*vocal_synthetic_003-060-025"):
         analysis.agreement(*(analysis.make_outcomes(predictions_of(rows)) for rows in (FOUR[:3], FOUR[:2] + FOUR[3:])))
-
-
-def test_confusion_changes_find_the_pair_that_changed():
-    generator = np.random.default_rng(0)
-    names = [f"keyboard_acoustic_{i:03d}-{p:03d}-050" for i in range(8) for p in range(40, 80)]
-    names += ["bass_acoustic_001-040-050", "bass_acoustic_001-041-050"]
-    taken = generator.random(len(names)) < 0.4
-    before = [(name, {name.split("_")[0]: 1}) for name in names]
-    after = [(name, {"bass": 1} if change else old) for (name, old), change in zip(before, taken, strict=True)]
-    changes = analysis.confusion_changes(*(analysis.make_outcomes(predictions_of(rows)) for rows in (before, after)))
-    top = changes.iloc[0]
-    assert (len(changes), top["actual"], top["predicted"]) == (18, "keyboard", "bass")
-    assert top[["rate", "rate_other"]].tolist() == pytest.approx([0, taken[:320].mean()])
-    assert 0.25 < top["low"] < top["difference"] < top["high"] < 0.55
-    assert (top["notes"], top["instruments"]) == (320, 8)
-    undone = analysis.confusion_changes(*(analysis.make_outcomes(predictions_of(rows)) for rows in (after, before)))
-    assert undone["difference"][0] == -top["difference"]  # a fall comes before no change
-    assert (changes["difference"].iloc[1:] == 0).all()
-    assert changes.loc[changes["actual"] == "bass", "low"].isna().all()  # a single instrument says nothing of others
-
-
-def test_confusion_changes_with_two_instruments_that_disagree_stay_undecided_within_possible_rates():
-    names = [f"flute_acoustic_{i:03d}-{p:03d}-050" for i in range(2) for p in range(40, 80)]
-    before = analysis.make_outcomes(predictions_of([(name, {"flute": 1}) for name in names]))
-    after = analysis.make_outcomes(
-        predictions_of([(name, {"brass" if "_001" in name else "flute": 1}) for name in names])
-    )
-    top = analysis.confusion_changes(before, after).iloc[0]
-    assert top[["difference", "low", "high"]].tolist() == [0.5, -1, 1]
-
-
-def test_accuracy_by_instrument_weighs_each_instrument_alike():
-    outcomes = pd.DataFrame({"instrument": ["a", "a", "a", "b", "c"], "correct": [True, False, False, True, False]})
-    known, new = analysis.accuracy_by_instrument(outcomes, {"a", "c"})
-    assert known.to_dict() == pytest.approx({"a": 1 / 3, "c": 0})
-    assert new.to_dict() == {"b": 1}

@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 
 from conftest import TINY, tones
-from nsynth_helpers.analysis import family_scores, make_outcomes, run_outcomes, two_proportion_test
+from nsynth_helpers.analysis import (
+    confusion_matrix,
+    make_outcomes,
+    run_outcomes,
+    scores_of_confusion,
+    two_proportion_test,
+)
 from nsynth_helpers.claims import measures, published
 from nsynth_helpers.claims.measures import Evidence, gather_evidence
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS
@@ -178,7 +184,7 @@ def test_balanced_accuracy_stands_beside_accuracy_where_families_differ_in_size(
     found = one(
         measures.run_difference(evidence(outcomes=dict(zip(("lstm", "blstm"), both, strict=True))), "lstm", "blstm")
     )
-    recalls = [family_scores(table)["recall"].mean() for table in both]
+    recalls = [scores_of_confusion(confusion_matrix(table))["recall"].mean() for table in both]
     assert found.balanced == pytest.approx(100 * (recalls[0] - recalls[1]))
     assert abs(found.balanced) > 1.2 * abs(found.estimate)
     assert found.learnt["lstm"] is False, "no better than always bass"
@@ -215,6 +221,17 @@ def test_instruments_that_all_change_alike_tell_no_spread():
     given = evidence(outcomes={"blstm": same}, backwards={"blstm": same})
     found = one(measures.taken_for_backwards(given, "blstm", "keyboard", "bass"))
     assert found.estimate == 0 and np.isnan(found.low) and np.isnan(found.high)
+
+
+@pytest.mark.parametrize(("instruments", "ends"), [(2, (-100, 100)), (1, (np.nan, np.nan))])
+def test_few_instruments_stay_undecided_within_possible_shares(instruments, ends):
+    forwards = outcomes(1.0, instruments=instruments)
+    turned = forwards["instrument"] == "keyboard_acoustic_000"
+    backwards = forwards.assign(predicted=forwards["predicted"].mask(turned, "bass"))
+    given = evidence(outcomes={"blstm": forwards}, backwards={"blstm": backwards})
+    found = one(measures.taken_for_backwards(given, "blstm", "keyboard", "bass"))
+    assert found.estimate == pytest.approx(100 / instruments)
+    assert (found.low, found.high) == pytest.approx(ends, nan_ok=True)
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.5])

@@ -29,7 +29,6 @@ HISTORY = HISTORY.assign(train_accuracy=[0.2, 0.4, 0.6], valid_accuracy=[0.3, 0.
 CONFUSION = name_confusion_matrix(843 * np.eye(10, dtype=int))
 INTERVALS = pd.DataFrame({"network": ["LSTM", "BLSTM"], "value": [0.38, 0.4], "low": [0.3, 0.36], "high": [0.45, 0.5]})
 BINS = reliability_table(pd.DataFrame({"probability": [0.95, 0.99, 0.35], "correct": [True, False, False]}))
-SPEED = INTERVALS.set_index("network").rename(columns={"value": "accuracy"}).assign(seconds_per_epoch=[1.0, 10.0])
 BELIEF = np.full((20, 10), 0.1)
 AVERAGE = pd.DataFrame(BELIEF, columns=FAMILIES, index=range(1, 21))
 
@@ -51,15 +50,11 @@ FIGURES = {
     "plot_model_selection": (
         ({"LSTM": HISTORY}, {"LSTM": pd.DataFrame({"rule": ["a", "b"], "epoch": [2, 2]})}), 2, "epoch|nats|accuracy",
     ),
-    "plot_training_times": (({"LSTM": HISTORY}, {"here": 2.0}), 2, "epoch|(s)|(1: equal)"),
     "plot_intervals": ((INTERVALS, "network"), None, "test accuracy"),
     "plot_confusion_matrix": ((CONFUSION,), None, "predicted family|actual family"),
     "plot_confusion_matrices": (({"a": CONFUSION, "b": CONFUSION},), 4, "predicted family|actual family"),
-    "plot_confusion_difference": ((CONFUSION - CONFUSION,), None, "predicted family|actual family"),
     "plot_reliability": (({"a": {"before": BINS}, "b": {"before": BINS}},), 2, "mean probability|share of right"),
-    "plot_speed_and_accuracy": ((SPEED,), None, "(s, logarithmic)|test accuracy"),
     "plot_logits_and_probabilities": ((np.arange(10.0), "bass"), 2, "logit|probability|family"),
-    "plot_answer": ((np.full(10, 0.1), "bass", TONE), 2, "(s)|of full scale|probability|family"),
     "plot_note_beliefs": (({"LSTM": {NAMES["train"][0]: BELIEF, NAMES["train"][1]: BELIEF}},), 2, "(s)|probability"),
     "plot_average_beliefs": (({"LSTM": AVERAGE},), 10, "(s)|mean probability"),
     "plot_decisions": (({"LSTM": np.array([1, 20])}, {"LSTM": AVERAGE["bass"]}), 2, "(s)|decided|accuracy"),

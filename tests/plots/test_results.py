@@ -128,16 +128,6 @@ def test_bins_of_few_notes_are_small():
     assert names[0] == "before" and "a bin of 10% of the notes" in names and axes[1].get_title() == "BLSTM"
 
 
-def test_an_answer_without_audio_says_so():
-    probabilities = np.full(len(FAMILIES), 0.1)
-    _, axes = plots.plot_answer(probabilities, "reed")
-    assert "not at hand" in axes[0].texts[0].get_text()
-    bold = [text.get_text() for text in axes[1].get_yticklabels() if text.get_fontweight() == "bold"]
-    assert bold == ["reed (true)"]
-    _, axes = plots.plot_answer(probabilities, "reed", np.zeros(16_000, dtype=np.int16))
-    assert not axes[0].texts and axes[0].get_xlabel() == "time (s)"
-
-
 def test_logits_and_probabilities_are_those_given():
     logits = np.array([1.0, 0, 3, 0, 0, 0, -2, 0, 0, 0])
     fig, (left, right) = plots.plot_logits_and_probabilities(logits, "organ")
@@ -167,32 +157,10 @@ def test_numbers_on_dark_cells_are_white():
     assert {text.get_color() for text in ax.texts} == {"white"}
 
 
-def test_shares_are_told_as_points_in_a_difference():
-    difference = name_confusion_matrix(np.eye(10) * 0.126)
-    assert set(texts(plots.plot_confusion_difference(difference)[1])) == {"13"}
-
-
 def test_confusion_matrices_have_counts_above_and_shares_below():
     lstm = published.confusion_matrix("lstm")
     _, axes = plots.plot_confusion_matrices({"a": lstm, "b": lstm})
     assert axes.shape == (2, 2) and "605" in texts(axes[0, 0]) and "72" in texts(axes[1, 1])
-
-
-def test_speed_and_accuracy_is_logarithmic_in_time():
-    table = {"seconds_per_epoch": [1.0, 10.0], "accuracy": [0.4, 0.5], "low": [0.3, 0.4], "high": [0.5, 0.6]}
-    _, ax = plots.plot_speed_and_accuracy(pd.DataFrame(table, index=["convolutional", "LSTM"]))
-    ax.figure.canvas.draw()
-    assert {"1", "2", "5"} <= {text.get_text() for text in ax.get_xticklabels()}
-    assert ax.get_xscale() == "log" and "(s" in ax.get_xlabel()
-    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["convolutional", "LSTM"]
-
-
-def test_a_difference_of_nothing_says_so_in_every_cell():
-    lstm = published.confusion_matrix("lstm")
-    assert texts(plots.plot_confusion_difference(lstm - lstm)[1]) == ["0"] * 100
-    changed = lstm.copy()
-    changed.iloc[0, 0] += 1
-    assert texts(plots.plot_confusion_difference(changed - lstm)[1]) == ["1"]
 
 
 def test_halves_of_a_percent_are_rounded_up():

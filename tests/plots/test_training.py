@@ -60,26 +60,15 @@ def test_learning_curves_tell_runs_apart_by_colour_and_marker(history):
 
 def test_a_single_epoch_is_counted_in_whole_epochs(history):
     single = {"ours": history.head(1)}
-    for plot in (plots.plot_learning_curves(single), plots.plot_training_times(single, {"here": 1})):
-        fig, (ax, _) = plot
-        fig.draw_without_rendering()
-        low, high = ax.get_xlim()
-        assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+    fig, (ax, _) = plots.plot_learning_curves(single)
+    fig.draw_without_rendering()
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
 
 
 def test_learning_curves_refuse_nothing():
     with pytest.raises(InputError, match="no histories"):
         plots.plot_learning_curves({})
-
-
-def test_training_times_show_seconds_and_ratios(history):
-    twice = history.assign(seconds=2 * history["seconds"])
-    _, (epochs, whole) = plots.plot_training_times({"LSTM": history, "BLSTM": twice}, {"here": 2, "2018": 1.22})
-    assert curve(epochs, [1, 2, 3], [4, 3, 5])
-    assert curve(epochs, [1, 2, 3], [8, 6, 10])
-    assert [bar.get_width() for bar in whole.patches] == [2, 1.22]
-    assert [text.get_text().strip() for text in whole.texts] == ["2.00", "1.22"]
-    assert "(s)" in epochs.get_ylabel()
 
 
 def test_rules_that_choose_one_epoch_stand_in_a_pile_above_the_valid_curve(history):
