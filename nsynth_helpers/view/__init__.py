@@ -1,10 +1,10 @@
 """The note view: one ES module that draws notes, for live widgets and for pages without a kernel.
 
-Its ``data`` is one JSON object: ``kind`` (``explorer``, ``confusion`` or ``gallery``), ``families``, ``rate`` (Hz), ``step`` and
-``samples`` (of a note); ``notes``, the table (``instruments`` and ``splits`` are names; ``instrument``, ``split``,
-``pitch`` and ``velocity`` their columns); ``networks`` (``name``, and where known ``logits``, ``step``,
-``bidirectional``); ``stored``, by row what needs no kernel: ``sound`` (MP3) and ``beliefs``, one a network (65535 is
-a probability of 1). Columns of numbers and sounds are base64, little-endian.
+Its ``data`` is one JSON object: ``kind`` (``explorer``, ``confusion``, ``gallery`` or ``training``); for notes,
+``families``, ``rate`` (Hz), ``step`` and ``samples`` (of a note); ``notes``, the table (``instruments`` and ``splits``
+are names; ``instrument``, ``split``, ``pitch`` and ``velocity`` their columns); ``networks`` (``name``, and where
+known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no kernel: ``sound`` (MP3) and
+``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are base64, little-endian.
 """
 
 from __future__ import annotations
