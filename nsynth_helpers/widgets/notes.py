@@ -214,12 +214,13 @@ class ExtremesGallery(NoteView):
 
 
 def _first_of_cells(tables) -> pd.Index:
-    """Places of notes: the first of every cell of every network in the order in which they are shown, the second ..."""
-    ranks = []
+    """Places of notes: the first of every cell in the order shown, confusions and large cells first; the second ..."""
+    ranked = []
     for table in tables:
-        ordered = table.sort_values(["margin", "probability"], ascending=False)
-        ranks.append(ordered.groupby(["family", "predicted"]).cumcount())
-    return pd.concat(ranks).sort_values(kind="stable").index.unique()
+        cells = table.sort_values(["margin", "probability"], ascending=False).groupby(["family", "predicted"])
+        size = -cells["margin"].transform("size")
+        ranked.append(pd.DataFrame({"rank": cells.cumcount(), "correct": table["correct"], "size": size}))
+    return pd.concat(ranked).sort_values(["rank", "correct", "size"], kind="stable").index.unique()
 
 
 def _columns(notes: pd.DataFrame) -> dict:

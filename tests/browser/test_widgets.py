@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from nsynth_helpers.analysis.outcomes import make_outcomes
+from nsynth_helpers.analysis.outcomes import extremes, make_outcomes
 from nsynth_helpers.settings import PROJECT_ROOT
 from nsynth_helpers.training.runs import Run
 
@@ -16,12 +16,14 @@ from nsynth_helpers.training.runs import Run
 settings = ns.Settings.from_environment()
 splits = ns.load_splits(settings)
 runs = {name: Run(PROJECT_ROOT / "results" / f"mini-{name.lower()}") for name in ("LSTM", "BLSTM")}
-outcomes = {name: ns.analysis.make_outcomes(run.predictions()) for name, run in runs.items()}"""
+outcomes = {name: ns.analysis.make_outcomes(run.predictions()) for name, run in runs.items()}
+chosen = ns.analysis.extremes(outcomes["LSTM"])"""
 WIDGETS = {
     "explorer": 'ns.widgets.NoteExplorer({"test": splits["test"]}, runs=runs)',
     "confusion": 'ns.widgets.ConfusionExplorer(outcomes, splits["test"], runs=runs)',
+    "gallery": 'ns.widgets.ExtremesGallery(chosen, splits["test"], "LSTM", runs["LSTM"])',
 }
-TRAINING = """settings = ns.Settings.from_environment({"NSYNTH_RUNS": "RUNS"})
+TRAINING = """settings = ns.Settings.from_environment({"NSYNTH_RUNS": "FOLDER"})
 config = ns.RunConfig(network_arguments={"hidden_size": 8, "num_layers": 1}, epochs=30)
 run = ns.fit(config, splits, settings, callbacks=[ns.widgets.TrainingMonitor()])"""
 # What these keys do to a notebook: Markdown, cells above and below, cut, delete, undo, other cells, merge, run, save.
@@ -315,6 +317,17 @@ def test_shares_are_of_the_true_family(confusion, outcomes):
     assert cell.inner_text() == str(bass["correct"].sum())
 
 
+def test_the_gallery_shows_the_extreme_notes(page, outcomes):
+    gallery = shown(page, "gallery")
+    table = extremes(outcomes["LSTM"]).set_index(["family", "extreme"])["note_str"]
+    for family in ("bass", "vocal"):
+        gallery.locator(f"[role=gridcell][aria-label^='{family}, highest probability']").click()
+        assert note(gallery) == table[family, "highest probability"]
+        page.keyboard.press("ArrowRight")
+        assert note(gallery) == table[family, "lowest probability"]
+        assert gallery.locator(".told").inner_text() == f"{family}: lowest probability"
+
+
 def test_the_page_does_not_jump(page, confusion):
     scroller = ".jp-WindowedPanel-outer"
     confusion.locator("[role=gridcell][tabindex='0']").focus()
@@ -375,7 +388,7 @@ def test_stop_ends_the_training_after_the_epoch_and_the_cell_goes_on(lab, page):
             content.activeCellIndex = content.model.sharedModel.cells.length - 1;
             jupyterapp.commands.execute("notebook:run-cell");
         }""",
-        TRAINING.replace("RUNS", str(lab.folder / "runs")),
+        TRAINING.replace("FOLDER", str(lab.folder / "runs")),
     )
     view = page.locator(".nsynth-note-view").last
     told = view.locator("p").first
