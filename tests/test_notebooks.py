@@ -1,4 +1,7 @@
-"""Each cell of each notebook run twice in a row: the second time it must show the same page."""
+"""Every notebook under other settings than the default, on very few notes, and each of its cells twice in a row.
+
+Half a second in batches of 8 is always tried; ``NSYNTH_MATRIX=1``, which ``.ci/run`` sets, tries the others as well.
+"""
 
 import json
 import os
@@ -9,11 +12,44 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from nsynth_helpers.settings import PROJECT_ROOT
+from nsynth_helpers.data.archives import open_members, write_archive
+from nsynth_helpers.data.metadata import FAMILIES
+from nsynth_helpers.settings import MINI_FOLDER, PROJECT_ROOT
 
 NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))
+# Notes of each family, all of one instrument.
+FEW = {"train": 4, "valid": 2, "test": 2}
+MATRIX = {
+    "half a second, batches of 8": {"NSYNTH_SECONDS": "0.5", "NSYNTH_BATCH_SIZE": "8"},
+    "two seconds": {"NSYNTH_SECONDS": "2"},
+    "batches of one note": {"NSYNTH_SECONDS": "0.25", "NSYNTH_BATCH_SIZE": "1"},
+}
+TRIED = MATRIX if os.environ.get("NSYNTH_MATRIX") else list(MATRIX)[:1]
 # What differs between two runs of the same cell and means nothing: addresses, widget ids, and measured times.
 PASSING = re.compile(r"0x[0-9a-f]{6,16}|\b[0-9a-f]{32}\b|\b\d+(?:\.\d+)? ?(?:ms|s|min)\b")
+
+
+@pytest.fixture(scope="module")
+def few_notes(tmp_path_factory) -> Path:
+    """Splits of few notes of nsynth-mini, one instrument a family."""
+    folder = tmp_path_factory.mktemp("few")
+    for split, count in FEW.items():
+        members = dict(open_members(MINI_FOLDER / f"nsynth-{split}.tar"))
+        records = json.loads(members.pop(f"nsynth-{split}/examples.json"))
+        chosen = []
+        for family in FAMILIES:
+            names = sorted(name for name in records if name.startswith(f"{family}_"))
+            chosen += [name for name in names if name.split("-")[0] == names[0].split("-")[0]][:count]
+        audio = [(name, content) for path, content in members.items() for name in chosen if Path(path).stem == name]
+        audio = [(f"{name}.ogg", content) for name, content in audio]
+        write_archive(folder / f"nsynth-{split}.tar", split, {name: records[name] for name in chosen}, audio)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """Where the notebooks of this file find one another's runs, and no other test does."""
+    return tmp_path_factory.mktemp("built")
 
 
 def shown(cell) -> list[str]:
@@ -26,15 +62,16 @@ def shown(cell) -> list[str]:
     return [PASSING.sub("~", text) for text in (streams, *(json.dumps(output, sort_keys=True) for output in others))]
 
 
+@pytest.mark.parametrize("variant", TRIED)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_running_each_cell_twice_shows_the_same_page(path: Path, tmp_path: Path):
-    """With runs and figures of its own: what other tests train meanwhile must not come between a cell's two runs."""
+def test_a_notebook_runs_under_other_settings_and_each_cell_twice_shows_the_same_page(path, variant, few_notes, built):
     notebook = nbformat.read(path, as_version=4)
     twice = [cell for cell in notebook.cells if cell.cell_type == "code" for _ in range(2)]
     notebook.cells = [nbformat.v4.new_code_cell(cell.source) for cell in twice]
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
-    own = {"NSYNTH_RUNS": str(tmp_path / "runs"), "NSYNTH_FIGURES": str(tmp_path / "figures")}
-    client.execute(env={**os.environ, **own, "TQDM_DISABLE": "1"})
+    folder = built / variant.replace(" ", "-")
+    own = {f"NSYNTH_{name.upper()}": str(folder / name) for name in ("runs", "figures", "cache")}
+    client.execute(env={**os.environ, **own, **MATRIX[variant], "NSYNTH_DATA": str(few_notes), "TQDM_DISABLE": "1"})
     for first, second in zip(notebook.cells[::2], notebook.cells[1::2], strict=True):
         assert shown(first) == shown(second), first.source
 
