@@ -45,16 +45,9 @@ def plot_waveform(waveform: np.ndarray, ax: Axes | None = None, colour=None) -> 
 
 
 def log_mel_spectrogram(waveform: np.ndarray) -> np.ndarray:
-    """Level of a note in 64 mel bands, one column every 10 ms (Hann window of 64 ms).
+    """Level of a note (int16, 16 kHz) in 64 mel bands, one column every 10 ms (Hann window of 64 ms).
 
-    Parameters
-    ----------
-    waveform : np.ndarray [shape=(samples,)], int16, 16 kHz
-
-    Returns
-    -------
-    np.ndarray [shape=(64, 1 + samples // 160)], float32
-        Decibel below the note's strongest value, down to -80 dB.
+    Of shape (64, 1 + samples // 160), float32: decibel below the note's strongest value, down to -80 dB.
     """
     power = librosa.feature.melspectrogram(
         y=scale(waveform),
@@ -140,57 +133,39 @@ def _family_panels(ax, count: int, columns: int, **options) -> tuple[Figure, np.
     return fig, panels
 
 
-def plot_frames(waveform: np.ndarray, step_size: int = STEP_SIZE, ax=None) -> tuple[Figure, np.ndarray]:
+def plot_frames(waveform: np.ndarray, ax=None) -> tuple[Figure, np.ndarray]:
     """How a waveform (int16, 16 kHz) becomes frames: the first five cut apart, and all stacked into a matrix."""
-    fig, panels = new_panels(ax, 1, 2, WIDE)
-    frames = scale(waveform[: len(waveform) // step_size * step_size]).reshape(-1, step_size)
-    _draw_cuts(panels[0], frames[:5])
-    _draw_matrix(fig, panels[1], frames)
-    return fig, panels
-
-
-def _draw_cuts(ax: Axes, frames: np.ndarray) -> None:
-    milliseconds = 1000 * frames.shape[1] / SAMPLE_RATE
-    ax.plot(np.arange(frames.size) / SAMPLE_RATE * 1000, frames.ravel(), linewidth=1)
-    for step in range(len(frames)):
-        ax.axvline((step + 1) * milliseconds, color="black", linestyle="--", linewidth=1)
-        middle = ((step + 0.5) * milliseconds, 1.01)
-        ax.annotate(f"step {step + 1}", middle, xycoords=("data", "axes fraction"), ha="center")
-    ax.margins(x=0)
-    ax.set(xlabel="time (ms)", ylabel="amplitude (of full scale)")
-
-
-def _draw_matrix(fig: Figure, ax: Axes, frames: np.ndarray) -> None:
+    fig, (cuts, matrix) = new_panels(ax, 1, 2, WIDE)
+    frames = scale(waveform[: len(waveform) // STEP_SIZE * STEP_SIZE]).reshape(-1, STEP_SIZE)
+    milliseconds = 1000 * STEP_SIZE / SAMPLE_RATE
+    first = frames[:5]
+    cuts.plot(np.arange(first.size) / SAMPLE_RATE * 1000, first.ravel(), linewidth=1)
+    for step in range(1, len(first) + 1):
+        cuts.axvline(step * milliseconds, color="black", linestyle="--", linewidth=1)
+        middle = ((step - 0.5) * milliseconds, 1.01)
+        cuts.annotate(f"step {step}", middle, xycoords=("data", "axes fraction"), ha="center")
+    cuts.margins(x=0)
+    cuts.set(xlabel="time (ms)", ylabel="amplitude (of full scale)")
     # The loud attack alone would leave the rest of the matrix pale.
     limit = max(float(np.percentile(np.abs(frames), 99)), 1 / FULL_SCALE)
-    steps, samples = frames.shape
-    extent = (0.5, samples + 0.5, steps + 0.5, 0.5)  # both counted from 1
+    extent = (0.5, STEP_SIZE + 0.5, len(frames) + 0.5, 0.5)  # both counted from 1
     colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    image = ax.imshow(frames, aspect="auto", interpolation="nearest", extent=extent, **colours)
-    ax.grid(visible=False)
-    ax.set(
-        xlabel=f"sample within the step ({1e6 / SAMPLE_RATE:g} µs each)",
-        ylabel=f"step ({1000 * samples / SAMPLE_RATE:g} ms each)",
+    image = matrix.imshow(frames, aspect="auto", interpolation="nearest", extent=extent, **colours)
+    matrix.grid(visible=False)
+    matrix.set(
+        xlabel=f"sample within the step ({1e6 / SAMPLE_RATE:g} µs each)", ylabel=f"step ({milliseconds:g} ms each)"
     )
-    fig.colorbar(image, ax=ax, label="amplitude (of full scale)", extend="both")
+    fig.colorbar(image, ax=matrix, label="amplitude (of full scale)", extend="both")
+    return fig, np.array([cuts, matrix])
 
 
 def plot_gallery(
     chosen: pd.DataFrame, waveforms: Mapping[str, np.ndarray], families: Sequence[str], ax=None
 ) -> tuple[Figure, np.ndarray]:
-    """Two notes of each family, as waveform and log-mel spectrogram: a column a family, which is named at its top.
+    """Two notes of each family, as waveform and log-mel spectrogram: a column a family, five of them at most.
 
-    Parameters
-    ----------
-    chosen : pandas.DataFrame
-        One row a note: ``extreme`` (two kinds of it), ``family``, ``note_str``, ``correct``, ``probability``,
-        ``predicted``, ``margin``, as from `analysis.extremes` and `analysis.nearest_and_farthest`.
-    waveforms : mapping of str to np.ndarray [shape=(samples,)], int16, 16 kHz
-        By ``note_str``.
-    families : sequence of str
-        Three or four families can be read, five at most.
-    ax : sequence of Axes, optional
-        Four for each family, row by row.
+    ``chosen`` has one row a note, as from `analysis.extremes` and `analysis.nearest_and_farthest`; ``waveforms``
+    (int16, 16 kHz) go by ``note_str``; ``ax`` are four for each family, row by row.
     """
     fig, panels = new_panels(ax, 4, len(families), PAGE, height_ratios=(2, 3, 2, 3))
     axes = panels.reshape(4, -1)
@@ -201,7 +176,10 @@ def plot_gallery(
             if extreme in notes.index:
                 _draw_note(pair, notes.loc[extreme], waveforms)
             else:
-                _draw_nothing(pair)
+                pair[0].text(0.5, 0.5, "no such note", ha="center", va="center", transform=pair[0].transAxes)
+                for panel in pair:
+                    panel.set(xticks=[], yticks=[])
+                    panel.spines[:].set_visible(False)
         above = len(column[0].get_title().splitlines()) * LINE_HEIGHT + 4
         header = {"xycoords": "axes fraction", "xytext": (0, above), "textcoords": "offset points", "ha": "center"}
         column[0].annotate(family, (0.5, 1), fontweight="bold", fontsize="x-large", **header)
@@ -230,10 +208,3 @@ def _draw_note(pair: Sequence[Axes], note: pd.Series, waveforms: Mapping[str, np
     pair[0].set(xlabel="", ylabel="", xticklabels=[], yticks=[])
     pair[1].set(xlabel="", ylabel="", yticks=[512, 2048, 4096], yticklabels=["0.5", "2", "4"])
     pair[1].xaxis.set_major_locator(MaxNLocator(3, steps=[1, 5, 10]))
-
-
-def _draw_nothing(pair: Sequence[Axes]) -> None:
-    pair[0].text(0.5, 0.5, "no such note", ha="center", va="center", transform=pair[0].transAxes)
-    for ax in pair:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)

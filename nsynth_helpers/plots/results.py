@@ -22,7 +22,6 @@ from nsynth_helpers.plots.style import (
     in_percent,
     interval_reach,
     legend_below,
-    mark_style,
     new_axes,
     new_panels,
 )
@@ -54,7 +53,8 @@ def plot_intervals(
     Parameters
     ----------
     table : pandas.DataFrame
-        ``value``, ``low``, ``high`` (fractions; NaN limits draw no interval), and the columns named below.
+        ``value``, ``low``, ``high`` (fractions; NaN limits draw no interval), and the columns named below; `InputError`
+        if it is empty.
     y, hue, block, panel : str
         Columns: name of the row; series (colour and marker); block of rows, whose name stands above them; panel.
         All panels have one scale.
@@ -67,16 +67,7 @@ def plot_intervals(
     unit : {"%", "points"}
         How fractions are written: 0.5 as 50% or as +50 percentage points.
     ax : Axes, or sequence of Axes with ``panel``
-
-    Returns
-    -------
-    fig : Figure
-    ax : Axes, or array of Axes with ``panel``
-
-    Raises
-    ------
-    InputError
-        If the table is empty.
+        So is what is returned.
 
     Examples
     --------
@@ -106,8 +97,10 @@ def plot_intervals(
             if its_dots is not None:
                 heights = _heights(its_dots, places, y, block) + shift
                 ax.plot(its_dots["value"], heights, ".", color="0.55", markersize=5, zorder=2, label="one seed")
-            straddles = _straddles(series, reference) if hollow else np.zeros(len(series), dtype=bool)
-            _draw_series(ax, series, _heights(series, places, y, block) + shift, straddles, mark_style(number), name)
+            level = series[reference] if isinstance(reference, str) else reference or 0
+            white = hollow & (series["low"] <= level) & (series["high"] >= level)
+            style = {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "linestyle": "none"}
+            _draw_series(ax, series, _heights(series, places, y, block) + shift, white.to_numpy(), style, name)
         _draw_reference(ax, part, places, block, reference)
         _name_rows(ax, places)
         ax.set(title=title, xlabel=f"{xlabel} (percentage points)" if unit == "points" else xlabel)
@@ -131,11 +124,6 @@ def _places(table: pd.DataFrame, y: str, block: str | None) -> dict[tuple, int]:
 def _heights(rows: pd.DataFrame, places: Mapping[tuple, int], y: str, block: str | None) -> np.ndarray:
     blocks = rows[block] if block else [None] * len(rows)
     return np.array([places[row] for row in zip(blocks, rows[y], strict=True)], dtype=float)
-
-
-def _straddles(rows: pd.DataFrame, reference: float | str | None) -> np.ndarray:
-    level = rows[reference] if isinstance(reference, str) else reference or 0
-    return ((rows["low"] <= level) & (rows["high"] >= level)).to_numpy()
 
 
 def _draw_series(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, hollow: np.ndarray, style: dict, name) -> None:

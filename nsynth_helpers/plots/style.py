@@ -88,11 +88,6 @@ def line_style(number: int) -> dict:
     return {"color": f"C{number}", "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
 
 
-def mark_style(number: int) -> dict:
-    """Colour and marker of the n-th of several series of points."""
-    return {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "linestyle": "none"}
-
-
 def interval_reach(values, low, high) -> np.ndarray:
     """Lengths of error bars, shape (2, values): never negative, whatever rounding did, and 0 where not known."""
     return np.clip(np.nan_to_num([np.asarray(values) - low, np.asarray(high) - values]), 0, None)

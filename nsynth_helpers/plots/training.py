@@ -79,14 +79,8 @@ def plot_model_selection(
 ) -> tuple[Figure, np.ndarray]:
     """Loss and accuracy by epoch on each split, and the epoch that each rule keeps; a column of axes a network.
 
-    Parameters
-    ----------
-    histories : mapping of str to pandas.DataFrame
-        By network: ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of the splits that are known.
-    selections : mapping of str to pandas.DataFrame
-        By network: ``rule`` and ``epoch``, as `analysis.model_selection` returns.
-    ax : sequence of Axes, optional
-        Two for each network, row by row.
+    By network, ``histories`` have ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of the splits
+    that are known; ``selections`` have ``rule`` and ``epoch``, as `analysis.model_selection` returns.
     """
     fig, panels = new_panels(ax, 2, len(histories), PAGE, sharex="col", sharey="row")
     axes = panels.reshape(2, -1)

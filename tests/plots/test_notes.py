@@ -31,10 +31,10 @@ def test_spectrogram_of_silence_is_dark():
 
 def test_frames_are_cut_in_order():
     waveform = np.arange(1_000, dtype=np.int16)
-    _, ax = plots.plot_frames(waveform, step_size=300)
+    _, ax = plots.plot_frames(waveform)
     matrix = ax[1].images[0].get_array()
-    assert matrix.shape == (3, 300), "the rest that fills no step is left out"
-    assert matrix[2, 0] == pytest.approx(600 / 32_767)
+    assert matrix.shape == (6, 160), "the rest that fills no step is left out"
+    assert matrix[2, 0] == pytest.approx(320 / 32_767)
 
 
 def test_figures_bear_silence():
