@@ -172,12 +172,7 @@ NETWORKS = {
 
 
 def build_network(name: str, **arguments) -> nn.Module:
-    """Make a network by its name in `NETWORKS`; further arguments override its own.
-
-    Raises
-    ------
-    InputError
-        If there is no network of that name, or it does not take the arguments.
+    """Make a network by its name in `NETWORKS`; further arguments override its own; `InputError` if it takes no such.
 
     Examples
     --------

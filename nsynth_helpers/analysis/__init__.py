@@ -20,7 +20,7 @@ from nsynth_helpers.analysis.statistics import (
     two_proportion_test, wilson_interval,
 )
 from nsynth_helpers.analysis.tables import (
-    NETWORK_NAMES, VariantComparison, baseline_of, compare_variants, differences_from_baseline, duration,
+    NETWORK_NAMES, VariantComparison, compare_variants, differences_from_baseline, duration,
     grid_progress, hyperparameter_table, in_percent, interval_text, learnt, majority_share, model_selection,
     networks_table, over_seeds, p_value, percent, points, run_outcomes, runs_table, summarise_seeds,
 )
@@ -36,7 +36,7 @@ __all__ = [
     "Difference", "Interval", "McNemar", "clustered_bootstrap", "clustered_difference", "clustered_t_interval",
     "detectable_difference", "detectable_from_interval", "detectable_mean_difference", "mcnemar_test",
     "mean_difference", "two_proportion_test", "wilson_interval",
-    "NETWORK_NAMES", "VariantComparison", "baseline_of", "compare_variants", "differences_from_baseline",
+    "NETWORK_NAMES", "VariantComparison", "compare_variants", "differences_from_baseline",
     "duration", "grid_progress", "hyperparameter_table", "in_percent", "interval_text", "learnt", "majority_share",
     "model_selection", "networks_table", "over_seeds", "p_value", "percent", "points", "run_outcomes", "runs_table",
     "summarise_seeds",

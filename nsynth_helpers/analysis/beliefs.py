@@ -34,20 +34,8 @@ def belief_over_time(
     In a bidirectional network the backward half of step t has read the note from its end down to step t: such a
     belief is what the network holds at that place of the note, not what it could know by then.
 
-    Parameters
-    ----------
-    rows : sequence of int, optional
-        Which of the notes; all of them by default.
-
-    Returns
-    -------
-    beliefs : np.ndarray [shape=(rows, steps, families)], float32
-        Probabilities; those of the last step are the network's answer.
-
-    Raises
-    ------
-    InputError
-        If the network has no steps or does not read its last one, or no note was chosen.
+    Of the notes in `rows`, or of all, an array of shape (rows, steps, families), float32; the last step is the
+    network's answer. `InputError` if the network has no steps or does not read its last one, or no note was chosen.
     """
     import torch
 

@@ -13,18 +13,15 @@ from nsynth_helpers.analysis.statistics import clustered_bootstrap, wilson_inter
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, parse_note_str
 from nsynth_helpers.settings import InputError
 
-PREDICTION_COLUMNS = ["note_str", "family", *LOGITS]
 OCTAVE = 12
 
 
 def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
     """What was predicted for each note, whether it is right, and how surely.
 
-    Parameters
-    ----------
-    predictions : pandas.DataFrame
-        One row a note, of one checkpoint and one split: ``note_str``, ``family`` (the true one), ``logit_bass`` to
-        ``logit_vocal``.
+    From one row a note, of one checkpoint and one split: ``note_str``, ``family`` (the true one), ``logit_bass`` to
+    ``logit_vocal``; `InputError` if a column is missing, there are no notes, a note occurs twice, a name does not fit
+    its family, or a logit is not finite.
 
     Returns
     -------
@@ -34,12 +31,6 @@ def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
         when correct), ``loss`` (cross-entropy in nats), and from the note's name ``label`` (0 to 9), ``source``,
         ``instrument``, ``pitch``, ``velocity``.
 
-    Raises
-    ------
-    InputError
-        If columns are missing, there are no notes, a note occurs twice, a name does not fit its family, or a logit is
-        not finite.
-
     Examples
     --------
     >>> from nsynth_helpers.settings import PROJECT_ROOT
@@ -48,7 +39,7 @@ def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
     >>> print(outcomes["correct"].sum(), "of", len(outcomes))
     2656 of 4096
     """
-    missing = [column for column in PREDICTION_COLUMNS if column not in predictions]
+    missing = [column for column in ("note_str", "family", *LOGITS) if column not in predictions]
     if missing:
         raise InputError(f"The predictions lack the column(s) {', '.join(missing)}; evaluate the run again.")
     if predictions.empty:
@@ -121,8 +112,7 @@ def scores_table(known: Mapping[str, pd.DataFrame | tuple[int, int]]) -> pd.Data
     (instruments resampled; outcomes alone), ``balanced_accuracy`` and ``macro_f1`` (over the families that have notes;
     not from two numbers); fractions, NaN where too little is known.
     """
-    columns = ["notes", "correct", "accuracy", "low", "high", "clustered_low", "clustered_high"]
-    columns += ["balanced_accuracy", "macro_f1"]
+    columns = "notes correct accuracy low high clustered_low clustered_high balanced_accuracy macro_f1"
     rows = {}
     for name, given in known.items():
         row = {}
@@ -139,7 +129,7 @@ def scores_table(known: Mapping[str, pd.DataFrame | tuple[int, int]]) -> pd.Data
         alone = wilson_interval(correct, notes)
         row |= {"notes": notes, "correct": correct, "accuracy": alone.estimate, "low": alone.low, "high": alone.high}
         rows[name] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns.split())
     return table.astype({"notes": int, "correct": int})
 
 
@@ -211,12 +201,9 @@ def accuracy_without(outcomes: pd.DataFrame, groups: Mapping[str, Collection[str
     left_out = {"none": (), **groups}
     if len(groups) > 1:
         left_out[" and ".join(groups)] = {note_str for names in groups.values() for note_str in names}
-    rows = []
-    for name, note_strs in left_out.items():
-        kept = outcomes.loc[~outcomes["note_str"].isin(list(note_strs)), "correct"]
-        interval = wilson_interval(kept.sum(), len(kept))
-        rows.append((name, len(kept), int(kept.sum()), interval.estimate, interval.low, interval.high))
-    return pd.DataFrame(rows, columns=["left_out", "notes", "correct", "accuracy", "low", "high"])
+    kept = {name: outcomes.loc[~outcomes["note_str"].isin(list(gone)), "correct"] for name, gone in left_out.items()}
+    table = scores_table({name: (correct.sum(), len(correct)) for name, correct in kept.items()})
+    return table.loc[:, :"high"].rename_axis("left_out").reset_index()
 
 
 def agreement(outcomes_a: pd.DataFrame, outcomes_b: pd.DataFrame) -> pd.DataFrame:

@@ -51,11 +51,6 @@ class McNemar:
     neither: int
     p_value: float
 
-    @property
-    def difference(self) -> float:
-        """Accuracy of a minus accuracy of b."""
-        return (self.only_a - self.only_b) / (self.both + self.only_a + self.only_b + self.neither)
-
 
 def wilson_interval(correct, notes, confidence: float = 0.95) -> Interval:
     """Wilson's score interval (1927) of an accuracy, as if the notes were independent.
@@ -83,16 +78,8 @@ def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, conf
     """Percentile bootstrap of a mean over notes that resamples whole instruments.
 
     The cluster bootstrap of Davison and Hinkley (1997, section 3.8). Too narrow with few instruments (under about
-    20): then `clustered_t_interval`.
-
-    Parameters
-    ----------
-    values : array of bool or float, shape (notes,)
-        What is averaged, for example whether each note is correct.
-    clusters : array, shape (notes,)
-        Each note's instrument; `InputError` for fewer than two instruments or another number of notes.
-    draws, seed : int
-        How many resamples, and the seed that makes them repeatable.
+    20): then `clustered_t_interval`. `clusters` are the notes' instruments; `InputError` for fewer than two of them or
+    another number of notes.
     """
     values, codes, instruments = _by_instrument(values, clusters)
     sums, sizes = np.bincount(codes, weights=values), np.bincount(codes)

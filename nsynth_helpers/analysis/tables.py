@@ -218,11 +218,6 @@ def model_selection(history: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def baseline_of(variant: str) -> str:
-    """The 2018 network that a variant is set against: with one or two directions as it has; of 2018's own, the LSTM."""
-    return "2018 BLSTM" if "BLSTM" in variant and variant != "2018 BLSTM" else "2018 LSTM"
-
-
 def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
     """One value a seed of a row of the grid, indexed by seed in order; empty where nothing is trained yet.
 
@@ -272,15 +267,11 @@ def compare_variants(
 ) -> VariantComparison:
     """Mean difference in test accuracy of two variants of the grid, paired by the seeds that both have.
 
-    From what `training.grid.read_results` returns.
-
-    Returns
-    -------
-    VariantComparison
-        ``estimate`` (variant minus baseline) with its paired t interval, the number of common ``seeds``,
-        ``probability_of_improvement`` (share of the seeds in which the variant is higher, ties counting half;
-        Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds would have
-        found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one, all is.
+    From what `training.grid.read_results` returns: ``estimate`` (variant minus baseline) with its paired t interval,
+    the number of common ``seeds``, ``probability_of_improvement`` (share of the seeds in which the variant is higher,
+    ties counting half; Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds
+    would have found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one,
+    all is.
     """
     values, others = (over_seeds(results, data, name, epochs) for name in (variant, baseline))
     values, others = values.align(others, join="inner")
@@ -324,12 +315,13 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
 def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     """Each row of the grid minus its 2018 network with the same data and epochs; the 2018 BLSTM minus the 2018 LSTM.
 
+    A variant of the BLSTM is set against the 2018 BLSTM, any other against the 2018 LSTM.
     ``data, group, variant, epochs, baseline``, then the fields of `compare_variants`, in the order of
     `summarise_seeds`.
     """
     rows = []
     for row in summarise_seeds(results).itertuples():
-        baseline = baseline_of(row.variant)
+        baseline = "2018 BLSTM" if "BLSTM" in row.variant and row.variant != "2018 BLSTM" else "2018 LSTM"
         if row.variant != baseline:
             found = compare_variants(results, row.data, row.variant, baseline, row.epochs)
             rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))

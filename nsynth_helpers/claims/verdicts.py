@@ -163,12 +163,8 @@ def judge(reading: Reading, estimate: m.Estimate | None) -> tuple[str, str]:
 def verdict_table(evidence: m.Evidence) -> pd.DataFrame:
     """The verdict on every claim of the report, in each of its readings, on each set of notes.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``number`` and ``claim`` (the report's), ``reading``, ``data``, ``estimate``, ``low``, ``high``, ``unit``,
-        ``n`` and ``of`` (three seeds, 4096 notes), ``balanced`` (the estimate in balanced accuracy; NaN where only
-        totals are known), ``wanted``, ``verdict``, ``reason``, ``learnt_nothing`` (arms that do not beat the floor).
+    ``number`` and ``claim`` (the report's), ``reading``, then the fields of `Estimate`, ``wanted``, ``verdict``,
+    ``reason``, ``learnt_nothing`` (arms that do not beat the floor).
     """
     words, rows = published.claims(), []
     for reading in READINGS:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from typing_extensions import TypedDict
 
 from nsynth_helpers.data.archives import find_split
-from nsynth_helpers.data.cache import NSynthSplit, load_splits
+from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.metadata import SPLITS, keep_families, seen_in
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, write_json
@@ -25,7 +25,6 @@ from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.predict import is_correct
 from nsynth_helpers.training.runs import (
     LOCK_FILE,
-    Run,
     RunConfig,
     data_digests,
     describe_environment,
@@ -126,49 +125,22 @@ def trials(grid: tuple[Variant, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_
     return [Trial(variant, name, seed) for variant in grid for name in variant.data if name in data for seed in seeds]
 
 
-def run_grid(
-    grid: list[Trial], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
-) -> pd.DataFrame:
-    """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
-
-    An interrupted training goes on from the runs folder of the settings, in which one grid at a time works.
-
-    Parameters
-    ----------
-    results : pathlib.Path
-        The csv file; ``<name>.environment.json`` beside it tells the machine that filled it last.
-    real_folder : pathlib.Path, optional
-        Real NSynth notes; trials that need them are left for later without it.
-    jobs : int
-        Trainings side by side; the cores are divided among them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        What `read_results` reads.
-
-    Raises
-    ------
-    InputError
-        If `results` is another file, or a trial cannot be trained.
-    """
-    grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
-    _check(results, real_folder)
-    if _todo(grid, results):
-        # Two grids that train the same trial in the same folder would delete each other's runs.
-        with file_lock(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
-            if todo := _todo(grid, results):
-                _fill(results, todo, settings, real_folder, jobs)
-    return read_results(results)
-
-
 class Environment(TypedDict):  # what tells the description of a grid's machine from other files
     jobs: int
     torch_threads: int
 
 
-def _check(results: Path, real_folder: Path | None) -> None:
-    """Refuse, before hours of training, what could not be read or must not be written over."""
+def run_grid(
+    grid: list[Trial], results: Path, settings: Settings, real_folder: Path | None = None, jobs: int = 1
+) -> pd.DataFrame:
+    """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
+
+    An interrupted training goes on from the runs folder of the settings, in which one grid at a time works. Beside
+    `results`, ``<name>.environment.json`` tells the machine that filled it last. Without `real_folder`, trials on real
+    notes are left for later. The cores are divided among so many `jobs`. Returns what `read_results` reads;
+    `InputError` if `results` is another file, or a trial cannot be trained.
+    """
+    # Refused before hours of training: what could not be read or must not be written over.
     if results.suffix != ".csv":
         raise InputError(f"{results} is no csv file; choose a name that ends in .csv for the table.")
     environment = environment_file(results)
@@ -176,6 +148,13 @@ def _check(results: Path, real_folder: Path | None) -> None:
         validated(Environment, environment.read_bytes(), environment, "choose another name for the table beside it")
     for split in SPLITS if real_folder else ():
         find_split(real_folder, split)
+    grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
+    if _todo(grid, results):
+        # Two grids that train the same trial in the same folder would delete each other's runs.
+        with file_lock(settings.runs / "ablations.lock", f"runs a grid of ablations in {settings.runs}"):
+            if todo := _todo(grid, results):
+                _fill(results, todo, settings, real_folder, jobs)
+    return read_results(results)
 
 
 def _todo(grid: list[Trial], results: Path) -> list[Trial]:
@@ -208,10 +187,7 @@ def environment_file(results: Path) -> Path:
 def read_results(path: Path) -> pd.DataFrame:
     """The table of finished trainings: `KEY` and `MEASURES`, accuracies as fractions; empty where there is none yet.
 
-    Raises
-    ------
-    InputError
-        If the file is no such table.
+    `InputError` if the file is no such table.
     """
     if not path.exists():
         return pd.DataFrame(columns=KEY + MEASURES)
@@ -263,16 +239,13 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
     settings = replace(settings, data=data, seconds=config.seconds)
     splits = load_splits(settings)
     folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
-    return trial.key | _scores(fit(config, splits, settings, folder), splits), folder
-
-
-def _scores(run: Run, splits: dict[str, NSynthSplit]) -> dict:
+    run = fit(config, splits, settings, folder)
     predictions = run.predictions("test")
     correct = pd.Series(is_correct(predictions))
     instruments = splits["test"].notes.set_index("note_str")["instrument"][predictions["note_str"]]
     seen = seen_in(instruments, splits["train"].notes).to_numpy()
     last, history = run.metrics["last"], run.history.iloc[-1]
-    return {
+    row = trial.key | {
         "test_accuracy": last["test"]["accuracy"],
         "test_notes": last["test"]["notes"],
         "seen_accuracy": correct[seen].mean(),
@@ -285,3 +258,4 @@ def _scores(run: Run, splits: dict[str, NSynthSplit]) -> dict:
         "parameters": count_parameters(run.load_network()),
         "seconds": run.metrics["training_seconds"],
     }
+    return row, folder

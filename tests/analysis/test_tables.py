@@ -240,12 +240,6 @@ def test_progress_counts_what_the_grid_has_and_what_it_lacks():
         tables.grid_progress(RESULTS, [])
 
 
-def test_a_blstm_is_compared_with_the_blstm():
-    assert [tables.baseline_of(name) for name in ("BLSTM, 2 layers", "LSTM, SGD", "GRU", "2018 BLSTM")] == [
-        "2018 BLSTM", "2018 LSTM", "2018 LSTM", "2018 LSTM",
-    ]  # fmt: skip
-
-
 def test_two_variants_are_compared_over_their_common_seeds():
     found = tables.compare_variants(RESULTS.sample(frac=1, random_state=0), "nsynth-mini", "tanh", "2018 LSTM", 10)
     expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
