@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
@@ -268,7 +268,8 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's weights as safetensors, whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    atomic_write(path, lambda temporary: save_file(weights, temporary))
+    # Its own save_file leaves nameless files behind where it is killed.
+    atomic_write(path, lambda temporary: temporary.write_bytes(save(weights)))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
