@@ -110,7 +110,6 @@ class AbsoluteValue(nn.Module):
     """``|x|``: a waveform and its negative sound the same, and this activation answers both alike."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Any shape, which stays."""
         return features.abs()
 
 
@@ -143,17 +142,14 @@ class ConvNet(nn.Module):
     something sounds.
     """
 
-    def __init__(
-        self, channels: tuple[int, ...] = (32, 64, 128, 128, 192), strides: tuple[int, ...] = (16, 4, 4, 2, 2)
-    ):
+    def __init__(self):
         super().__init__()
         layers: list[nn.Module] = []
-        kernels = (64, *([8] * (len(channels) - 1)))
-        for inputs, outputs, kernel, stride in zip((1, *channels[:-1]), channels, kernels, strides, strict=True):
-            convolution = nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-            layers += [convolution, nn.BatchNorm1d(outputs), nn.ReLU()]
+        # Channels in and out, kernel, stride.
+        for shape in ((1, 32, 64, 16), (32, 64, 8, 4), (64, 128, 8, 4), (128, 128, 8, 2), (128, 192, 8, 2)):
+            layers += [nn.Conv1d(*shape, padding=shape[2] // 2), nn.BatchNorm1d(shape[1]), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
-        self.out = nn.Linear(channels[-1], len(FAMILIES))
+        self.out = nn.Linear(192, len(FAMILIES))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """``frames (batch, steps, step_size)`` to ``logits (batch, families)``."""

@@ -169,10 +169,8 @@ def _ends(outcomes: pd.DataFrame, column: str, ends: Mapping[str, bool]) -> pd.D
 
 def pitch_band(pitch: pd.Series) -> pd.Series:
     """The octave of each MIDI pitch, as an ordered category such as ``60–71`` (C4 to B4)."""
-    octave = pitch // OCTAVE
-    order = range(octave.min(), octave.max() + 1)
-    names = {number: f"{OCTAVE * number}–{OCTAVE * number + OCTAVE - 1}" for number in order}
-    return octave.map(names).astype(pd.CategoricalDtype(list(names.values()), ordered=True)).rename("pitch")
+    edges = range(pitch.min() // OCTAVE * OCTAVE, pitch.max() + OCTAVE + 1, OCTAVE)
+    return pd.cut(pitch, edges, right=False, labels=[f"{low}–{low + OCTAVE - 1}" for low in edges[:-1]])
 
 
 def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:

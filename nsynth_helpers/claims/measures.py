@@ -13,7 +13,6 @@ from nsynth_helpers.analysis import (
     agreement,
     clustered_difference,
     clustered_t_interval,
-    compare_variants,
     confusion_matrix,
     learnt,
     majority_share,
@@ -94,48 +93,37 @@ def gather_evidence(
 
 def variant_difference(evidence: Evidence, variants: tuple[str, ...], baseline: str, epochs: int) -> Iterator[Estimate]:
     """Test accuracy of each variant of the grid minus that of a baseline, paired seed by seed."""
-    for data, title in DATA_TITLES.items():
+    for data in DATA_TITLES:
         for variant in variants:
-            confidence = 1 - 0.05 / len(variants)
-            found = compare_variants(evidence.grid, data, variant, baseline, epochs, confidence=confidence)
-            if found.seeds:
-                flags = {variant: found.variant_learnt, baseline: found.baseline_learnt}
-                yield _over_seeds(title, found, found.seeds, flags, variant if len(variants) > 1 else "")
+            gains = _gains(evidence, data, variant, baseline, epochs)
+            part = variant if len(variants) > 1 else ""
+            yield from _over_seeds(evidence, data, gains, {variant: epochs, baseline: epochs}, len(variants), part)
 
 
 def gain_lead(evidence: Evidence, gain: tuple[str, str, int], rivals: Mapping[str, tuple]) -> Iterator[Estimate]:
     """How much more one change gains than each rival, seed by seed; a change is (variant, baseline, epochs)."""
-    for data, title in DATA_TITLES.items():
+    for data in DATA_TITLES:
         for name, rival in rivals.items():
-            gains = [
-                over_seeds(evidence.grid, data, variant, epochs) - over_seeds(evidence.grid, data, baseline, epochs)
-                for variant, baseline, epochs in (gain, rival)
-            ]
-            lead = (gains[0] - gains[1]).dropna()
-            if len(lead):
-                arms = {arm: epochs for variant, baseline, epochs in (rival, gain) for arm in (variant, baseline)}
-                flags = {arm: learnt(evidence.grid, data, arm, epochs) for arm, epochs in arms.items()}
-                yield _over_seeds(title, _mean(lead, among=len(rivals)), len(lead), flags, name)
+            lead = _gains(evidence, data, *gain) - _gains(evidence, data, *rival)
+            arms = {arm: epochs for variant, baseline, epochs in (rival, gain) for arm in (variant, baseline)}
+            yield from _over_seeds(evidence, data, lead, arms, len(rivals), name)
 
 
 def accuracy_above_floor(evidence: Evidence, variant: str, reference: str, epochs: int) -> Iterator[Estimate]:
     """Test accuracy of a variant minus the share of the most frequent family; `reference` shows what can be learnt."""
-    for data, title in DATA_TITLES.items():
-        values = over_seeds(evidence.grid, data, variant, epochs)
-        if len(values):
-            flags = {arm: learnt(evidence.grid, data, arm, epochs) for arm in (variant, reference)}
-            yield _over_seeds(title, _mean(values - majority_share(data)), len(values), flags)
+    for data in DATA_TITLES:
+        surplus = over_seeds(evidence.grid, data, variant, epochs) - majority_share(data)
+        yield from _over_seeds(evidence, data, surplus, {variant: epochs, reference: epochs})
 
 
 def last_minus_best(evidence: Evidence, variant: str, epochs: int) -> Iterator[Estimate]:
     """Test accuracy of the last epoch minus that of the epoch with the lowest valid loss, paired seed by seed."""
     columns = ("test_accuracy", "best_test_accuracy")
-    for data, title in DATA_TITLES.items():
+    for data in DATA_TITLES:
         last, best = (over_seeds(evidence.grid, data, variant, epochs, column) for column in columns)
         # Where the last epoch is the best one with every seed, the rules name one model: nothing is compared.
-        if len(last) and not last.equals(best):
-            flags = {variant: learnt(evidence.grid, data, variant, epochs)}
-            yield _over_seeds(title, _mean(last - best), len(last), flags)
+        if not last.equals(best):
+            yield from _over_seeds(evidence, data, last - best, {variant: epochs})
 
 
 def run_difference(evidence: Evidence, network: str, other: str) -> Iterator[Estimate]:
@@ -256,8 +244,18 @@ def share_mixed_up(evidence: Evidence, network: str, pair: tuple[str, str]) -> I
     )
 
 
-def _over_seeds(data: str, interval, seeds: int, flags: Mapping[str, bool], part: str = "") -> Estimate:
-    return Estimate(data, *_hundredfold(interval), "points", seeds, "seeds", seeds, flags, part=part)
+def _gains(evidence: Evidence, data: str, variant: str, baseline: str, epochs: int) -> pd.Series:
+    return over_seeds(evidence.grid, data, variant, epochs) - over_seeds(evidence.grid, data, baseline, epochs)
+
+
+def _over_seeds(
+    evidence: Evidence, data: str, values: pd.Series, arms: Mapping[str, int], among: int = 1, part: str = ""
+) -> Iterator[Estimate]:
+    """One value a seed, where there are any; `arms` goes from the variants behind them to their epochs."""
+    if seeds := values.count():
+        flags = {arm: learnt(evidence.grid, data, arm, epochs) for arm, epochs in arms.items()}
+        interval = _hundredfold(_mean(values.dropna(), among))
+        yield Estimate(DATA_TITLES[data], *interval, "points", seeds, "seeds", seeds, flags, part=part)
 
 
 def _of_totals(correct: int, notes: int, others: int, all_others: int, among: int, part: str = "") -> Estimate:

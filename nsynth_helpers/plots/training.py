@@ -45,7 +45,11 @@ def plot_learning_curves(histories: Mapping[str, pd.DataFrame], ax=None) -> tupl
     fig, axes = new_panels(ax, 1, 2, WIDE)
     for panel, measure in zip(axes, LABELS, strict=True):
         for number, history in enumerate(histories.values()):
-            _draw_run(panel, history, measure, COLOURS[number], MARKERS[number])
+            look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 4}
+            for split, style in (("train", {"linestyle": LINE_STYLES[1], "markerfacecolor": "white"}), ("valid", {})):
+                panel.plot(history["epoch"], history[f"{split}_{measure}"], **look, **style)
+            best = history.loc[history["valid_loss"].idxmin()]
+            panel.plot(best["epoch"], best[f"valid_{measure}"], "o", ms=12, mfc="none", mec="black", mew=1.4, zorder=4)
         panel.axhline(LEVELS[measure], color="0.45", linestyle=":", zorder=1)
         count_epochs(panel, max(history["epoch"].max() for history in histories.values()))
         panel.set_ylabel(LABELS[measure])
@@ -64,14 +68,6 @@ def plot_learning_curves(histories: Mapping[str, pd.DataFrame], ax=None) -> tupl
     }
     legend_below(fig, [], columns=3, more=key)
     return fig, axes
-
-
-def _draw_run(ax: Axes, history: pd.DataFrame, measure: str, colour: str, marker: str) -> None:
-    for split, style, face in (("train", LINE_STYLES[1], "white"), ("valid", LINE_STYLES[0], colour)):
-        look = {"color": colour, "linestyle": style, "marker": marker, "markersize": 4, "markerfacecolor": face}
-        ax.plot(history["epoch"], history[f"{split}_{measure}"], **look)
-    best = history.loc[history["valid_loss"].idxmin()]
-    ax.plot(best["epoch"], best[f"valid_{measure}"], "o", ms=12, mfc="none", mec="black", mew=1.4, zorder=4)
 
 
 def plot_model_selection(
