@@ -120,14 +120,12 @@ class FullyConnected(nn.Module):
     linear one with batch normalisation, activation and dropout; the first takes absolute values, the others ReLU.
     """
 
-    def __init__(self, samples: int = SAMPLE_RATE, hidden_sizes: tuple[int, ...] = (25, 128, 64), dropout: float = 0.3):
+    def __init__(self, samples: int = SAMPLE_RATE):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
-        activation: nn.Module = AbsoluteValue()
-        for inputs, outputs in zip((samples, *hidden_sizes[:-1]), hidden_sizes, strict=True):
-            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), activation, nn.Dropout(dropout)]
-            activation = nn.ReLU()
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden_sizes[-1], len(FAMILIES)))
+        for inputs, outputs, activation in ((samples, 25, AbsoluteValue()), (25, 128, nn.ReLU()), (128, 64, nn.ReLU())):
+            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), activation, nn.Dropout(0.3)]
+        self.layers = nn.Sequential(*layers, nn.Linear(64, len(FAMILIES)))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """``frames (batch, steps, step_size)`` to ``logits (batch, families)``."""

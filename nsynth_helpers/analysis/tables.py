@@ -213,9 +213,7 @@ def model_selection(history: pd.DataFrame) -> pd.DataFrame:
         "highest valid accuracy": curves["valid_accuracy"].idxmax(),
         "last": last,
     }
-    table = curves.loc[list(picks.values())].reset_index(drop=True)
-    table.insert(0, "rule", list(picks))
-    return table
+    return pd.DataFrame({"rule": list(picks)}).join(curves.loc[list(picks.values())].reset_index(drop=True))
 
 
 def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:
@@ -262,9 +260,7 @@ class VariantComparison(NamedTuple):
     detectable: float
 
 
-def compare_variants(
-    results: pd.DataFrame, data: str, variant: str, baseline: str, epochs: int, confidence: float = 0.95
-) -> VariantComparison:
+def compare_variants(results: pd.DataFrame, data: str, variant: str, baseline: str, epochs: int) -> VariantComparison:
     """Mean difference in test accuracy of two variants of the grid, paired by the seeds that both have.
 
     From what `training.grid.read_results` returns: ``estimate`` (variant minus baseline) with its paired t interval,
@@ -278,9 +274,9 @@ def compare_variants(
     gains = values - others
     low = high = detectable = np.nan
     if len(gains) >= FEWEST_VALUES:
-        interval = mean_difference(values, others, paired=True, confidence=confidence)
+        interval = mean_difference(values, others, paired=True)
         low, high = interval.low, interval.high
-        detectable = detectable_mean_difference(gains.std(), len(gains), paired=True, alpha=1 - confidence)
+        detectable = detectable_mean_difference(gains.std(), len(gains), paired=True)
     improved = (gains > 0).mean() + (gains == 0).mean() / 2
     both_learnt = (learnt(results, data, name, epochs) for name in (variant, baseline))
     return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)

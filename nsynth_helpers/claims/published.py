@@ -27,11 +27,7 @@ def claims() -> list[str]:
 
 
 def accuracy(network: str) -> float:
-    """The published test accuracy, a fraction of the 4,096 notes of nsynth-test.
-
-    `network` is ``lstm``, ``blstm``, or one of the group's earlier reports: ``fully_connected``, ``convolutional``.
-    The report has no other: `InputError`, as everywhere below.
-    """
+    """The published test accuracy of a recurrent or an earlier network; `InputError` for others, as everywhere below."""
     return _result(network, (*RECURRENT_NETWORKS, *EARLIER_NETWORKS))["accuracy_percent"] / 100
 
 

@@ -25,7 +25,7 @@ from nsynth_helpers.plots.results import (
     plot_logits_and_probabilities,
     plot_reliability,
 )
-from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, new_panels, save_figure, use_style
+from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, save_figure, use_style
 from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "WIDE",
     "log_mel_spectrogram",
     "new_axes",
-    "new_panels",
     "plot_average_beliefs",
     "plot_confusion_matrices",
     "plot_confusion_matrix",
