@@ -13,7 +13,8 @@ NUMBER = re.compile(rf"(?<![\w.,/]){DIGITS}(?![\w/]|[.,]\d)")
 # What is no claim: code, the bibliography, formulas, links, addresses, emphasis of chapter numbers, list numbers,
 # years, clock times.
 NO_CLAIM = re.compile(
-    r"```.*?```|^## Bibliography.*|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|https?://\S+|^ *\d+\. |arXiv:\S+|\(\d{4}\)",
+    r"```.*?```|^## Bibliography.*|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|https?://\S+|^ *\d+\. |arXiv:\S+"
+    r"|\(\d{4}\)",
     re.S | re.M,
 )
 YEARS = range(1900, 2100)
