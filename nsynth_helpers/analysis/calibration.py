@@ -12,9 +12,6 @@ from nsynth_helpers.analysis.outcomes import logits_of, make_outcomes
 from nsynth_helpers.analysis.statistics import wilson_interval
 from nsynth_helpers.data.metadata import LOGITS
 
-# A network that is right on every note has no finite best temperature; the search stays within these.
-TEMPERATURES = (0.01, 100.0)
-
 
 def reliability_table(outcomes: pd.DataFrame, bins: int = 15) -> pd.DataFrame:
     """How often the network is right at each level of the probability that it gives its prediction.
@@ -54,7 +51,8 @@ def fit_temperature(outcomes: pd.DataFrame) -> float:
     def negative_log_likelihood(log_temperature):
         return -special.log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean()
 
-    found = optimize.minimize_scalar(negative_log_likelihood, bounds=np.log(TEMPERATURES), method="bounded")
+    # A network that is right on every note has no finite best temperature.
+    found = optimize.minimize_scalar(negative_log_likelihood, bounds=np.log([0.01, 100]), method="bounded")
     return float(np.exp(found.x))
 
 

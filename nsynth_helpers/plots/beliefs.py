@@ -69,11 +69,12 @@ def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
     true = FAMILIES.index(family)
     likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME]
     coloured = list(dict.fromkeys([true, belief[-1].argmax(), *likeliest]))[:MOST_FAMILIES]
+    times = np.arange(1, len(belief) + 1) * STEP_SECONDS
     for number, name in enumerate(FAMILIES):
         look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
         if number in coloured:
             look = _family_line(name) | {"linewidth": THICK if number == true else 1.3}
-        ax.plot(_times(len(belief)), belief[:, number], label=name if number in coloured else None, **look)
+        ax.plot(times, belief[:, number], label=name if number in coloured else None, **look)
     ax.set_ylim(0, 1)
     in_percent(ax.yaxis)
 
@@ -86,7 +87,7 @@ def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple
     fig, axes = new_panels(ax, 2, 5, PAGE, sharex=True, sharey=True)
     for panel, family in zip(axes, FAMILIES, strict=True):
         for number, (network, average) in enumerate(averages.items()):
-            panel.plot(_times(len(average)), average[family], label=network, **line_style(number))
+            panel.plot(average.index * STEP_SECONDS, average[family], label=network, **line_style(number))
         panel.axhline(1 / len(FAMILIES), color="0.4", linewidth=1, linestyle=":", label="knowing nothing")
         panel.set(title=family, ylim=(0, 1))
         in_percent(panel.yaxis)
@@ -141,8 +142,3 @@ def plot_saliency(saliency: pd.DataFrame, ax: Axes | None = None) -> tuple[Figur
     if shown.mask.any():
         legend_below(fig, [], more={"no path: exactly 0": Patch(facecolor="0.85", edgecolor="0.6")})
     return fig, ax
-
-
-def _times(steps: int) -> np.ndarray:
-    """The moment at which each step ends, in seconds."""
-    return np.arange(1, steps + 1) * STEP_SECONDS

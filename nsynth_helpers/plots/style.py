@@ -50,9 +50,7 @@ def new_axes(ax: Axes | None = None, size: tuple[float, float] = WIDE) -> tuple[
     return (ax.figure, ax) if ax is not None else plt.subplots(figsize=size)
 
 
-def new_panels(
-    ax=None, rows: int = 1, columns: int = 2, size: tuple[float, float] = WIDE, **options
-) -> tuple[Figure, np.ndarray]:
+def new_panels(ax, rows: int, columns: int, size: tuple[float, float], **options) -> tuple[Figure, np.ndarray]:
     """The given axes as a flat array and their figure, or a new grid, row by row; options as of `plt.subplots`."""
     if ax is not None:
         panels = np.ravel(ax)
@@ -61,11 +59,10 @@ def new_panels(
     return fig, panels.ravel()
 
 
-def save_figure(fig: Figure, name: str, settings: Settings | None = None) -> Path:
+def save_figure(fig: Figure, name: str, settings: Settings) -> Path:
     """Save a figure as PNG in the settings' figures folder; its name begins with the notebook's number."""
-    folder = (settings or Settings.from_environment()).figures
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
+    path = settings.figures / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Without the version of matplotlib in the file, the same figure gives the same bytes.
     fig.savefig(path, metadata={"Software": None})
     return path
