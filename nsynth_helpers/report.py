@@ -37,16 +37,8 @@ FORMULA_STYLE = "mtd[columnalign=left] { text-align: left; padding: .2em 1em .2e
 def make_report(settings: Settings, refresh: bool = False) -> Path:
     """Execute every notebook, which read the same environment, and write the report; return its ``index.html``.
 
-    Parameters
-    ----------
-    refresh : bool
-        Also overwrite what is committed: notebooks, ``figures/`` and ``results/mini-*``. For maintainers, on
-        nsynth-mini.
-
-    Raises
-    ------
-    InputError
-        If a cell fails; the executed part of its notebook is kept beside the report.
+    With `refresh` also what is committed is overwritten: notebooks, ``figures/`` and ``results/mini-*``. If a cell
+    fails, an `InputError` says so; the executed part of its notebook is kept beside the report.
     """
     if refresh:
         _refuse_to_refresh(settings)
@@ -113,15 +105,13 @@ def execute(path: Path, report: Path, environment: dict[str, str]) -> nbformat.N
         except (CellExecutionError, DeadKernelError) as error:
             failed = report / f"{path.stem}.failed.ipynb"
             write_text(failed, nbformat.writes(notebook))
-            if isinstance(error, DeadKernelError):
-                raise InputError(
-                    f"The kernel of {path.name} was killed, as systems do when memory is full; close other programs or "
-                    f"make NSYNTH_BATCH_SIZE or NSYNTH_SECONDS smaller, and see {failed} for the pages up to there."
-                ) from None
-            raise InputError(
-                f"{path.name} stopped at a cell that raised {error.ename} ({shown(error.evalue, 600)}); "
-                f"see {failed} for the pages up to there."
-            ) from None
+            what = (
+                f"The kernel of {path.name} was killed, as systems do when memory is full; close other programs or "
+                "make NSYNTH_BATCH_SIZE or NSYNTH_SECONDS smaller"
+                if isinstance(error, DeadKernelError)
+                else f"{path.name} stopped at a cell that raised {error.ename} ({shown(error.evalue, 600)})"
+            )
+            raise InputError(f"{what}; see {failed} for the pages up to there.") from None
 
 
 class _InterruptibleLoop(asyncio.SelectorEventLoop):

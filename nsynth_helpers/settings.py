@@ -177,15 +177,7 @@ def progress_is_off() -> bool:
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name: a kill leaves a ``*.tmp`` at most.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file to make or to replace; its folder is made if it is missing.
-    write : callable
-        Takes the temporary path.
-    """
+    """Let `write` fill a temporary file beside `path`, then give it its name: a kill leaves a ``*.tmp`` at most."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes that write the same file at once must not take each other's half-written one for their own.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -212,15 +204,7 @@ def write_json(path: Path, content: dict) -> None:
 
 @contextmanager
 def file_lock(lock: Path, doing: str) -> Iterator[None]:
-    """Let one process at a time do something; another one says what it waits for, and waits.
-
-    Parameters
-    ----------
-    lock : pathlib.Path
-        The file that stands for the work; its folder is made if it is missing.
-    doing : str
-        What the other process does, such as ``trains <folder>``, for the sentence on stderr.
-    """
+    """Let one process at a time do something; another one says what it is `doing`, and waits."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     turn = FileLock(lock)
     try:

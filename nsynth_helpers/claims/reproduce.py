@@ -90,22 +90,9 @@ def reproduce(
 ) -> tuple[list[Reproduction], dict[str, str]]:
     """Evaluate both networks of 2018 on nsynth-test and keep their predictions in ``<runs>/<network>-2018``.
 
-    Parameters
-    ----------
-    settings : Settings
-        Data, device, cache and runs; nsynth-test is fetched where the data is nsynth-mini.
-    weights : sequence of pathlib.Path
-        Files to use instead of the published ones, ``.pth`` or safetensors; their shapes tell the network.
-    folder : pathlib.Path
-        Where weights and notes are kept.
-    base_url, policy, **data_source
-        Where the weights lie, how long to try, and what `download` takes for the notes.
-
-    Returns
-    -------
-    reproductions : list of Reproduction
-    missing : dict of str to str
-        Why a network could not be checked.
+    What is fetched is kept in `folder`: nsynth-test, where the data is nsynth-mini (`data_source` is what `download`
+    takes), and the published weights, where none of the files `weights`, ``.pth`` or safetensors, has their shapes.
+    Beside the reproductions it is returned why a network could not be checked.
 
     Raises
     ------
@@ -128,12 +115,9 @@ def reproduce(
                 missing[network] = f"{str(error).rstrip('.')}; or fetch {url} by hand and pass it with --weights."
     if not files:
         raise InputError(next(iter(missing.values())))
-    test = load_split(
-        replace(settings, data=str(_notes(settings, folder, {"policy": policy} | data_source)), seconds=1.0), "test"
-    )
-    return [
-        _evaluate(network, files[network], test, settings) for network in PUBLISHED_WEIGHTS if network in files
-    ], missing
+    notes = _notes(settings, folder, {"policy": policy} | data_source)
+    test = load_split(replace(settings, data=str(notes), seconds=1.0), "test")
+    return [_evaluate(name, files[name], test, settings) for name in PUBLISHED_WEIGHTS if name in files], missing
 
 
 def _fetch(url: str, file: WeightFile, path: Path, policy: RetryPolicy) -> Path:

@@ -153,13 +153,9 @@ class _Unsafe(Exception):
 def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the regular files of an untrusted ``.tar`` or ``.tar.gz``, in one streaming pass.
 
-    Nothing is written to disk; one member at a time and a few megabytes read ahead are held in memory.
-
-    Raises
-    ------
-    InputError
-        If the archive is unreadable, truncated or damaged, or a member is a link or a device, has an absolute path
-        or one with ``..``, or declares an absurd size.
+    Nothing is written to disk; one member at a time and a few megabytes read ahead are held in memory. An `InputError`
+    is raised if the archive is unreadable, truncated or damaged, or a member is a link or a device, has an absolute
+    path or one with ``..``, or declares an absurd size.
     """
     try:
         with (

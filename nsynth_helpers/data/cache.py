@@ -9,7 +9,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,22 +191,27 @@ def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_b
 
     def leave_out(note_str: str, sentence: str) -> None:
         if not skip_bad:
-            raise InputError(sentence)
+            raise InputError(sentence) from None
         skipped[note_str] = sentence
 
-    with (folder / WAVEFORMS).open("wb") as file, _progress_bar(source) as progress:
-        for audio, waveform in _decode(stream, workers, samples):
-            progress.update()
+    official = OFFICIAL_NOTES[source.split] if source.path.name == ARCHIVE_NAMES[0].format(source.split) else None
+    total = official if source.is_archive else len(os.listdir(source.path / "audio"))
+    bar = tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False, disable=progress_is_off())
+    with (folder / WAVEFORMS).open("wb") as file, bar:
+        for audio, decoded in _decode(stream, workers, samples):
+            bar.update()
             if audio.note_str in surplus:
                 continue
             if audio.note_str in kept or audio.note_str in skipped:
                 raise InputError(f"{audio.name} occurs twice in {source.path}; remove one of the two.")
-            if isinstance(waveform, InputError):
-                leave_out(audio.note_str, str(waveform))
-            else:
-                kept[audio.note_str] = None
-                file.write(waveform)
-                digest.update(waveform)
+            try:
+                waveform = decoded.result()
+            except InputError as error:
+                leave_out(audio.note_str, str(error))
+                continue
+            kept[audio.note_str] = None
+            file.write(waveform)
+            digest.update(waveform)
     table = parse_examples(stream.examples, stream.examples_name).set_index("note_str", drop=False)
     listed = set(table.index)
     for note_str in sorted((kept.keys() | surplus) - listed):
@@ -225,26 +230,17 @@ def _build(source: SplitSource, folder: Path, samples: int, workers: int, skip_b
     return {"shape": (len(kept), samples), "digest": digest.hexdigest(), "skipped": tuple(skipped.values())}
 
 
-def _decode(stream: NoteStream, workers: int, samples: int) -> Iterator[tuple[AudioFile, np.ndarray | InputError]]:
+def _decode(stream: NoteStream, workers: int, samples: int) -> Iterator[tuple[AudioFile, Future[np.ndarray]]]:
     """Decode the notes of a split, by several workers, in the order of the stream."""
     # Decompression has a thread of its own and is slower than decoding: more threads would only get in its way.
     workers = 1 if stream.source.is_archive and is_gzip(stream.source.path) else workers
     in_hand = deque()
-
-    def oldest() -> tuple[AudioFile, np.ndarray | InputError]:
-        audio, future = in_hand.popleft()
-        try:
-            return audio, future.result()
-        except InputError as error:
-            return audio, error
-
     with ThreadPoolExecutor(workers) as pool:
         for audio in stream:
             in_hand.append((audio, pool.submit(read_waveform, audio, samples)))
             if len(in_hand) == workers:
-                yield oldest()
-        while in_hand:
-            yield oldest()
+                yield in_hand.popleft()
+        yield from in_hand
 
 
 def _remove(folder: Path) -> None:
@@ -270,14 +266,7 @@ class _Bytes(io.BytesIO):
 
 
 def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
-    """Decode the first samples of one note: int16 of shape ``(samples,)``.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, unreadable, truncated, too short, not mono or not at 16 kHz, or holds numbers that are
-        no samples.
-    """
+    """Decode the first samples of one note, int16 of shape ``(samples,)``; an `InputError` names what it cannot use."""
 
     def refuse(complaint: str, remedy: str = "replace it") -> None:
         raise InputError(f"{audio.name} {complaint}; {remedy} {OR_SKIP}.")
@@ -360,9 +349,3 @@ def _refuse_changed(source: SplitSource, folder: Path, record: CacheRecord) -> N
     # On a disk that nobody writes to the bytes are compared again next time.
     with suppress(OSError):
         write_text(folder / RECORD, record.model_copy(update={"fingerprint": current}).model_dump_json(indent=1))
-
-
-def _progress_bar(source: SplitSource) -> tqdm:
-    official = OFFICIAL_NOTES[source.split] if source.path.name == ARCHIVE_NAMES[0].format(source.split) else None
-    total = official if source.is_archive else len(os.listdir(source.path / "audio"))
-    return tqdm(total=total, unit="note", desc=f"decoding {source.split}", leave=False, disable=progress_is_off())

@@ -107,13 +107,8 @@ def download(
 ) -> list[Path]:
     """Download the archives of the splits, go on where an earlier run stopped, and return them verified.
 
-    A finished file is never overwritten. Beside ``<name>`` lies ``<name>.verified.json``: a later call compares size
-    and time with it alone.
-
-    Parameters
-    ----------
-    base_urls : sequence of str
-        Where the archives lie, without their names; the first that answers is used.
+    The first of `base_urls`, the folders of the archives, that answers is used. A finished file is never
+    overwritten. Beside ``<name>`` lies ``<name>.verified.json``: a later call compares size and time with it alone.
 
     Raises
     ------
@@ -143,15 +138,8 @@ def download(
 def verify_archive(path: Path, archive: Archive) -> dict:
     """Prove an archive by its digests, and by its content in one stream that writes nothing to disk.
 
-    Returns
-    -------
-    dict
-        ``bytes``, ``md5`` and ``sha256`` of the archive, ``notes``, ``examples_sha256``.
-
-    Raises
-    ------
-    InputError
-        If one of them is not the expected one, gzip or tar is damaged, a member is unsafe, or they are too large.
+    Returns ``bytes``, ``md5``, ``sha256``, ``notes`` and ``examples_sha256``; raises an `InputError` if one of them is
+    not the expected one, gzip or tar is damaged, a member is unsafe, or they are too large.
     """
     found = _digests(path)
     _require(path, archive, found)
@@ -213,11 +201,6 @@ class Version(BaseModel):
         usable = self.mark and not self.mark.startswith("W/") and self.mark.isascii() and self.mark.isprintable()
         return {"If-Range": self.mark} if usable else {}
 
-    def agrees_with(self, other: Version) -> bool:
-        """Whether nothing that both state differs."""
-        pairs = ((self.size, other.size), (self.mark, other.mark))
-        return all(None in pair or pair[0] == pair[1] for pair in pairs)
-
 
 def _range(response: requests.Response) -> dict[str, str]:
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -227,14 +210,8 @@ def _range(response: requests.Response) -> dict[str, str]:
 class Download:
     """One file on its way to disk: ``<path>.part`` until its content is proven right, then ``<path>``.
 
-    Parameters
-    ----------
-    urls : list of str
-        Where the file lies; the first that answers is used.
-    limit : int
-        Most bytes to take from a server that does not say how many there are.
-    prove : callable
-        Takes a path; raises `InputError` if the content is not right, else returns facts to record.
+    The first of `urls` that answers is used. A server that does not say how many bytes there are may send `limit` of
+    them. `prove` takes a path and raises an `InputError` if the content is not right, else returns facts to record.
     """
 
     def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, session, policy=RETRY_POLICY):
@@ -374,7 +351,8 @@ class Download:
             elif received and response.status_code in (206, 416):
                 start = _range(response).get("start")
                 goes_on = int(start) == received if start else response.status_code == 416 and offered.size == received
-                if not (goes_on and version.agrees_with(offered)):
+                stated = ((version.size, offered.size), (version.mark, offered.mark))
+                if not goes_on or any(None not in pair and pair[0] != pair[1] for pair in stated):
                     self.part.unlink()
                     raise Interrupted("the server's file is no longer the one that was begun")
                 if offered.size is not None:

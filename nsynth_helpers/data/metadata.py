@@ -88,18 +88,9 @@ def parse_note_str(note_str: str) -> dict:
 def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
     """Turn the content of an ``examples.json``, a JSON object from ``note_str`` to a record, into the table of notes.
 
-    Records may lack ``qualities``, ``note`` and ``instrument``; what they do state must agree with the note's name.
-    `origin` is where the text came from, for messages.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a note, in the file's order: the columns of `parse_note_str` and ``qualities`` (comma-separated).
-
-    Raises
-    ------
-    InputError
-        If the JSON is broken, holds no notes, or a record contradicts its name.
+    It has one row a note, in the file's order: the columns of `parse_note_str` and ``qualities`` (comma-separated).
+    Records may lack ``qualities``, ``note`` and ``instrument``. An `InputError`, which names the `origin` of the text,
+    is raised if the JSON is broken, holds no notes, or a record contradicts its name.
     """
     try:
         records = json.loads(text)

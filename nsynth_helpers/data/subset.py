@@ -69,7 +69,9 @@ def _cut_split(source: SplitSource, per_family: int, out: Path, seed: int) -> pd
         if stream.examples is not None:
             break
     _refuse_link(source, source.path / EXAMPLES)
-    asked = {family: _asked(source.split, family, per_family) for family in OFFICIAL_FAMILIES}
+    shares = dict.fromkeys(OFFICIAL_FAMILIES, SHARE_OF_SPLIT[source.split])
+    shares[DROPPED_FAMILY] *= SHARE_OF_DROPPED_FAMILY
+    asked = {family: max(1, round(per_family * share)) for family, share in shares.items()}
     chosen = choose_notes(parse_examples(stream.examples, stream.examples_name), asked, seed)
     records, names = json.loads(stream.examples), sorted(chosen["note_str"])
     path = out / f"nsynth-{source.split}.tar"
@@ -81,11 +83,6 @@ def _cut_split(source: SplitSource, per_family: int, out: Path, seed: int) -> pd
     counts = counts[(counts["family"] != DROPPED_FAMILY) | (counts["notes"] > 0)]
     counts.insert(0, "split", source.split)
     return counts
-
-
-def _asked(split: str, family: str, per_family: int) -> int:
-    share = SHARE_OF_SPLIT[split] * (SHARE_OF_DROPPED_FAMILY if family == DROPPED_FAMILY else 1)
-    return max(1, round(per_family * share))
 
 
 def choose_notes(table: pd.DataFrame, asked: dict[str, int], seed: int) -> pd.DataFrame:
@@ -100,9 +97,8 @@ def choose_notes(table: pd.DataFrame, asked: dict[str, int], seed: int) -> pd.Da
 def _audio(source: SplitSource, names: list[str]) -> Iterator[tuple[str, bytes]]:
     """The audio files of the chosen notes, in the order of the source."""
     missing = set(names)
-    with tqdm(
-        total=len(names), unit="note", desc=f"copying {source.split}", leave=False, disable=progress_is_off()
-    ) as progress:
+    bar = tqdm(total=len(names), unit="note", desc=f"copying {source.split}", leave=False, disable=progress_is_off())
+    with bar:
         for audio in NoteStream(source):
             if audio.note_str in missing:
                 missing.remove(audio.note_str)
@@ -111,7 +107,7 @@ def _audio(source: SplitSource, names: list[str]) -> Iterator[tuple[str, bytes]]
                     _refuse_link(source, content)
                     content = content.read_bytes()
                 yield audio.note_str + Path(audio.name).suffix, content
-                progress.update()
+                bar.update()
             if not missing:
                 return
     raise InputError(
