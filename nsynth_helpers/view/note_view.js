@@ -399,7 +399,7 @@ class NotePanel {
     const rows = this.notes.families.map((family, label) => h("tr", { className: family === actual ? "actual" : "" },
       h("th", { scope: "row" }, family, family === actual ? h("span", {}, " (true)") : ""),
       ...known.map(({ shares }) => h("td", { className: argmax(shares) === label ? "most" : "" },
-        h("span", { className: "share", style: `width:${70 * shares[label]}%` }), ` ${percent(shares[label])}`))));
+        h("span", { className: "share", style: `--p:${shares[label]}` }), ` ${percent(shares[label])}`))));
     const margins = parts.map((network) => ({ name: network.name, answer: this.notes.answer(network, this.index) })).filter(({ answer }) => answer)
       .map(({ name, answer }) => `${name}: ${this.notes.families[answer.predicted]}, ${answer.correct ? "right" : `wrong by a margin of ${answer.margin.toFixed(2)}`}`);
     const remarks = known.filter(({ bidirectional }) => bidirectional).map(({ name }) => `The ${name}'s backward half has heard the rest of the note already.`);
@@ -992,10 +992,15 @@ function training(data, model, tools) {
 
 // ------------------------------------------------------------------------------------------------ theme and page
 
+const THEMES = {
+  light: { text: "#1b1f24", muted: "#59636e", line: "#0b62a4", quiet: "#eef1f5", strong: "#0b62a4", cursor: "#c2410c", border: "#c4ccd6", face: "#f6f8fa" },
+  dark: { text: "#e8ebef", muted: "#a3adb8", line: "#7cc0ff", quiet: "#262c34", strong: "#7cc0ff", cursor: "#ffb454", border: "#4a535e", face: "#2b323b" },
+};
+const variables = (colours) => Object.entries(colours).map(([name, colour]) => `--${name}: ${colour};`).join(" ");
+
 const STYLE = `
-:host { display: block; font: 14px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--text);
-  --text: #1b1f24; --muted: #59636e; --line: #0b62a4; --quiet: #eef1f5; --strong: #0b62a4; --cursor: #c2410c; --border: #c4ccd6; --face: #f6f8fa; color-scheme: light; }
-:host([data-dark]) { --text: #e8ebef; --muted: #a3adb8; --line: #7cc0ff; --quiet: #262c34; --strong: #7cc0ff; --cursor: #ffb454; --border: #4a535e; --face: #2b323b; color-scheme: dark; }
+:host { display: block; font: 14px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--text); ${variables(THEMES.light)} color-scheme: light; }
+:host([data-dark]) { ${variables(THEMES.dark)} color-scheme: dark; }
 * { box-sizing: border-box; }
 h2, h3 { margin: .2em 0; font-size: 1.05em; overflow-wrap: anywhere; } h3 { font-size: 1em; }
 p { margin: .2em 0; } .remark, .facts, .message, .count { color: var(--muted); } .facts strong { color: var(--text); }
@@ -1018,7 +1023,7 @@ table { border-collapse: collapse; font-size: .9em; background: none; }
 .answers tr:first-child th { color: var(--muted); } .answers .actual th, .answers .most { font-weight: bold; }
 .answers td { width: 45%; white-space: nowrap; line-height: 1.35; font-variant-numeric: tabular-nums; }
 progress { height: .8em; flex: 1 1 10em; max-width: 20em; accent-color: var(--strong); } .training canvas { cursor: default; }
-.share { display: inline-block; height: .7em; min-width: 1px; background: var(--strong); opacity: .55; } .most .share { opacity: 1; }
+.share { display: inline-block; width: calc((100% - 3.8em) * var(--p)); height: .7em; min-width: 1px; background: var(--strong); opacity: .55; } .most .share { opacity: 1; }
 .scroll { overflow-x: auto; } [role=grid] { font-variant-numeric: tabular-nums; }
 [role=grid] th { font-weight: normal; padding: .1em .4em .1em 0; text-align: right; } [role=grid] [role=columnheader] { vertical-align: bottom; padding: .2em 0; text-align: center; }
 [role=columnheader] span { writing-mode: vertical-rl; transform: rotate(180deg); }
@@ -1058,10 +1063,7 @@ function open(el, data, model) {
   const tools = {
     panels,
     /** The colours for a canvas. */
-    theme() {
-      const style = getComputedStyle(host);
-      return Object.fromEntries(["text", "muted", "line", "quiet", "strong", "cursor"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-    },
+    theme: () => THEMES[isDark() ? "dark" : "light"],
     /** Hear the kernel, if there is one, as long as this view is on the page. */
     listen(event, act) {
       model?.on(event, act);
@@ -1071,7 +1073,8 @@ function open(el, data, model) {
   root.append(h("style", {}, STYLE));
   const dress = () => {
     host.toggleAttribute("data-dark", isDark());
-    panels.forEach((panel) => panel.draw());
+    // In the frame after: while a notebook changes its theme, nothing on it has a size.
+    requestAnimationFrame(() => panels.forEach((panel) => panel.draw()));
   };
   dress();
   root.append(KINDS[data.kind](data, model, tools));

@@ -38,6 +38,16 @@ CUT_OFF = """view => {
         .map(e => `${e.tagName}.${e.className}: ${e.textContent.slice(0, 60)}`);
 }"""
 
+# Whether the canvas has the theme's ground of the probabilities.
+DRAWN_IN_THEME = """view => {
+    const canvas = view.shadowRoot.querySelector("canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const colour = getComputedStyle(view).getPropertyValue("--quiet");
+    const quiet = colour.match(/[0-9a-f]{2}/g).map(hex => parseInt(hex, 16));
+    for (let i = 0; i < data.length; i += 4) if (quiet.every((value, k) => data[i + k] === value)) return true;
+    return false;
+}"""
+
 
 @pytest.fixture(scope="module")
 def page(lab):
@@ -106,6 +116,7 @@ def test_previous_next_and_random(explorer):
     met = set()
     for _ in range(5):
         explorer.get_by_role("button", name="random note").click()
+        explorer.locator(".play:enabled").wait_for()  # most of these come from the kernel
         met.add(note(explorer))
     assert len(met) > 1
     explorer.get_by_role("button", name="start again").click()
@@ -424,5 +435,6 @@ def test_it_fits_wide_and_narrow_pages_in_both_themes(lab, page, shots, theme):
             assert view.evaluate(CUT_OFF) == [], f"{widget} at {width} pixels"
             dark = view.evaluate("view => getComputedStyle(view).getPropertyValue('color-scheme')")
             assert dark == theme
+            assert view.evaluate(DRAWN_IN_THEME), f"{widget} is drawn in the colours of the other theme"
             view.screenshot(path=shots / f"lab-{widget}-{theme}-{width}.png")
     page.set_viewport_size({"width": 1400, "height": 1000})
