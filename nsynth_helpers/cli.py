@@ -1,7 +1,5 @@
 """``python -m nsynth_helpers``: thin commands over the functions that the notebooks call."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The networks: the recurrent classifier of the report, and the two of the reports before it."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

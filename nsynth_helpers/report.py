@@ -1,8 +1,7 @@
 """Execute the notebooks in their order and export them as an HTML report."""
 
-from __future__ import annotations
-
 import asyncio
+import copy
 import html
 import os
 import re
@@ -19,6 +18,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from tqdm.auto import tqdm
 
+from nsynth_helpers import view
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown, write_text
 from nsynth_helpers.training.runs import Run, keep_run, read_manifest
 
@@ -144,13 +144,21 @@ class _Exporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context, source: str) -> str:
         """Markdown of cells and outputs to HTML; nbconvert looks this filter up by its name."""
-        return MarkdownWithMath(renderer=_FormulaRenderer(escape=False)).render(source)
+        # Pictures are embedded from a folder and those below it; notebooks name them from a folder beside theirs.
+        renderer = _FormulaRenderer(escape=False, embed_images=True, path=str(PROJECT_ROOT))
+        return MarkdownWithMath(renderer=renderer).render(source.replace("](../figures/", "](figures/"))
 
 
 def _export(notebook: nbformat.NotebookNode, path: Path) -> None:
+    notebook = copy.deepcopy(notebook)
+    alive = view.without_kernel(notebook)
+    notebook.metadata.pop("widgets", None)  # other widgets need a kernel, and their manager a network
     page, _ = _Exporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": path.stem}})
     page = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', page)  # the next notebook's page lies beside this one
-    write_text(path, page.replace("</head>", f"<style>{FORMULA_STYLE}</style></head>", 1))
+    page = page.replace("</head>", f"<style>{FORMULA_STYLE}</style></head>", 1)
+    if alive:
+        page = f"{view.script()}</body>".join(page.rsplit("</body>", 1))
+    write_text(path, page)
 
 
 def _index(items: list[str], settings: Settings) -> str:

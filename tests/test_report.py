@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from nsynth_helpers import report
+from nsynth_helpers import report, view
 from nsynth_helpers.settings import InputError, Settings
 
 MATH = re.compile(r"<math.*?</math>", re.DOTALL)
@@ -162,3 +162,19 @@ def test_refreshing_needs_a_way_back(write_notebook, settings, tmp_path, monkeyp
     with pytest.raises(InputError, match="is not under git"):
         report.make_report(settings, refresh=True)
     assert (tmp_path / "01_tiny.ipynb").read_bytes() == before
+
+
+def test_a_picture_of_the_project_is_in_the_page_itself(tmp_path):
+    page = export(tmp_path, new_markdown_cell("![the LSTM](../figures/lstm_diagram.svg)"))
+    assert 'src="data:image/svg+xml;base64,' in page and "../figures" not in page
+
+
+def test_a_note_view_lives_on_the_page_without_a_kernel(tmp_path):
+    state = {"state": {"model": {"state": {"_esm": view.MODULE, "data": {"kind": "explorer"}}}}}
+    output = new_output("display_data", {view.WIDGET_VIEW: {"model_id": "model"}})
+    notebook = new_notebook(cells=[new_code_cell("explore()", outputs=[output])])
+    notebook.metadata["widgets"] = {view.WIDGET_STATE: state}
+    report._export(notebook, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert '{"kind":"explorer"}' in page and page.count(view.script()) == 1
+    assert notebook.cells[0].outputs[0].data == {view.WIDGET_VIEW: {"model_id": "model"}}

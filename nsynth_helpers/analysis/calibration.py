@@ -1,7 +1,5 @@
 """Whether a network is right as often as it is sure: reliability, calibration error, temperature."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Predictions to tables: each note's outcome, confusions, extreme notes, accuracy by group, two networks' answers."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 import numpy as np

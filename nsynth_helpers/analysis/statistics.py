@@ -1,7 +1,5 @@
 """How sure a number is: intervals, tests between models, and what data could have detected."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 

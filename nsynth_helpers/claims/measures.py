@@ -1,7 +1,5 @@
 """What the report's claims are judged by: each measure takes the evidence and gives estimates, by data and by part."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 

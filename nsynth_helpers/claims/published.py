@@ -1,7 +1,5 @@
 """What the 2018 report published, in the shapes of our own results, so that the two can stand side by side."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

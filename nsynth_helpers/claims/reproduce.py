@@ -1,7 +1,5 @@
 """The published result from nothing: fetch the weights of 2018 and nsynth-test, check both, evaluate, compare."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -6,8 +6,6 @@ longer* is above 1.2 times, *from about epoch 2* is by epoch 3, and errors sprea
 ninth of the cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

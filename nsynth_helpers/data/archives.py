@@ -1,7 +1,5 @@
 """Where notes come from: an archive that is streamed and never extracted, or a folder, in the official layout."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

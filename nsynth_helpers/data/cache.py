@@ -1,7 +1,5 @@
 """The waveform cache: every note decoded once into one memory-mapped int16 array beside its table of notes."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

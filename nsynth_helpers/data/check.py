@@ -1,7 +1,5 @@
 """Look at the data before any training: what is there, what is missing, and which notes are not what they seem."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Cached waveforms as torch batches: a `Dataset` that reads whole batches, and the `DataModule` that trains on it."""
 
-from __future__ import annotations
-
 import lightning
 import numpy as np
 import torch

@@ -1,7 +1,5 @@
 """The table of notes: what a note's name says, the ten families, the splits, and checks of the records."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

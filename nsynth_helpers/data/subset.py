@@ -1,7 +1,5 @@
 """Cut a small subset of real notes out of a user's own copy of NSynth, in the layout of nsynth-mini."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Figures over the time of a note: belief of single notes and of families, decisions, saliency."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of a whole data set: how many notes, of which pitch, velocity and level, and what its splits share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures of single notes: waveform, log-mel spectrogram, frames, one note of each family, galleries of extremes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import librosa

@@ -1,7 +1,5 @@
 """Figures of results: estimates with their intervals, confusion matrices, calibration, one answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

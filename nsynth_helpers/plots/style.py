@@ -1,7 +1,5 @@
 """The look of every figure: two sizes, colours with a second cue, axes, one legend below, saving."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Figures of training: learning curves, which epoch each rule of model selection keeps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """What computes: the device, its precision, and the cores, each with a share of a batch."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

@@ -1,7 +1,5 @@
 """Training with Lightning: from a configuration and the data to a finished run."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -280,6 +278,8 @@ class EpochProgress(lightning.Callback):
         """Close the bar, also after an interruption."""
         if hasattr(self, "bar"):
             self.bar.close()
+
+    on_exception = teardown
 
 
 def _train(config: RunConfig, splits, settings: Settings, folder: Path, callbacks) -> None:

@@ -1,7 +1,5 @@
 """The grid of ablations: one variant at a time from the 2018 configuration, several seeds, resumable."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading

@@ -1,7 +1,5 @@
 """Evaluation: what a network says of notes, in float32, and how often it is right."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict
 from pathlib import Path

@@ -7,8 +7,6 @@ known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no
 ``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are base64, little-endian.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Notes to touch: thin shells that hand tables, sounds and beliefs to the front end in `nsynth_helpers.view`."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Mapping
 

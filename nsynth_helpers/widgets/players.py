@@ -1,7 +1,5 @@
 """Audio players that need no running kernel."""
 
-from __future__ import annotations
-
 import html
 import io
 from collections.abc import Mapping

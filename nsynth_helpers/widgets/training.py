@@ -1,7 +1,5 @@
 """A training to watch, and to stop at the end of an epoch."""
 
-from __future__ import annotations
-
 import time
 
 import anywidget

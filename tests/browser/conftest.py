@@ -19,7 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS, RUN_SECONDS = 120, 180
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
     """A headless browser; tests are skipped where none is installed."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -34,7 +34,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shots():
     """Where screenshots and times are kept, to be looked at."""
     SHOTS.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ class Lab:
         self.log.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     """One server for all browser tests."""
     server = Lab(chromium, tmp_path_factory.mktemp("lab"))
