@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import TINY
 from nsynth_helpers import models
@@ -18,6 +21,7 @@ from nsynth_helpers.settings import PROJECT_ROOT, InputError
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.predict import evaluate_network
 from nsynth_helpers.training.runs import (
+    HISTORY_COLUMNS,
     LOCK_FILE,
     MANIFEST,
     Run,
@@ -25,6 +29,7 @@ from nsynth_helpers.training.runs import (
     best_epoch,
     keep_run,
     note_run,
+    read_history,
     read_manifest,
     save_weights,
 )
@@ -327,3 +332,38 @@ def test_a_damaged_manifest_is_told(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(InputError, match=r"manifest\.json: .*delete it"):
         read_manifest(tmp_path)
+
+
+WHOLE = f"{','.join(HISTORY_COLUMNS)}\n1,2.3,0.1,2.2,0.2,1.5\n2,1.9,0.3,2.0,0.25,1.4\n"
+
+
+def table(rows) -> bytes:
+    return "\n".join([",".join(HISTORY_COLUMNS), *(",".join(map(repr, row)) for row in rows)]).encode()
+
+
+# Bytes, a sound file with a piece exchanged, and a table of numbers that need not be those of epochs.
+SHARES = st.floats(-0.5, 1.5)
+HISTORIES = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        lambda start, cut, filling: (WHOLE[:start] + filling + WHOLE[start + cut :]).encode(),
+        st.integers(0, len(WHOLE)),
+        st.integers(0, 40),
+        st.text('0123456789.,-\nnaie "', max_size=12),
+    ),
+    st.builds(table, st.lists(st.tuples(st.integers(0, 3), *[SHARES | st.just(float("nan"))] * 5), max_size=3)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(HISTORIES)
+def test_any_history_file_is_whole_epochs_or_one_sentence(content):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "history.csv").write_bytes(content)
+        try:
+            history = read_history(Path(folder))
+        except InputError as error:
+            assert "history.csv" in str(error) and "\n" not in str(error)
+            return
+    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
+    assert history[["train_accuracy", "valid_accuracy"]].stack().between(0, 1).all()
