@@ -9,16 +9,16 @@ from urllib.parse import quote
 import numpy as np
 import requests
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from nsynth_helpers.analysis.outcomes import confusion_matrix, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.data.cache import load_split
 from nsynth_helpers.data.download import Download, RetryPolicy, download
 from nsynth_helpers.models import build_network
-from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, atomic_write, shown
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown
 from nsynth_helpers.training.predict import evaluate_network
-from nsynth_helpers.training.runs import Run, RunConfig, load_weights
+from nsynth_helpers.training.runs import Run, RunConfig, load_weights, save_weights
 
 REPOSITORY = "qiaoran-abbate/NSynthClassificationRNNs"
 COMMIT = "82919f83c058a2d54d80c7c944ce65bd86fcf1b6"
@@ -146,9 +146,9 @@ def _as_safetensors(path: Path, folder: Path) -> tuple[str, Path]:
     fitting = [network for network in PUBLISHED_WEIGHTS if _shapes(network) == shapes]
     if not fitting:
         raise InputError(f"{path} holds the weights of neither network of 2018; pass net_model1.pth or net_model2.pth.")
-    plain = {name: value.float().contiguous() for name, value in weights.items()}
-    kept = folder / f"{fitting[0]}.safetensors"
-    atomic_write(kept, lambda temporary: save_file(plain, temporary))
+    network, kept = build_network(fitting[0]), folder / f"{fitting[0]}.safetensors"
+    network.load_state_dict(weights)
+    save_weights(network, kept)
     return fitting[0], kept
 
 

@@ -18,6 +18,7 @@ from nsynth_helpers.data.metadata import (
     SOURCES,
     instrument_overlap,
     is_known_noise,
+    scale,
 )
 from nsynth_helpers.settings import progress_is_off
 
@@ -204,8 +205,8 @@ def _measure(chunk: np.ndarray) -> pd.DataFrame:
     hashes = b"".join(hashlib.blake2b(waveform, digest_size=8).digest() for waveform in chunk)
     return pd.DataFrame(
         {
-            "peak": (peak / FULL_SCALE).astype(np.float32),
-            "rms": rms / np.float32(FULL_SCALE),
+            "peak": scale(peak).astype(np.float32),
+            "rms": scale(rms),
             "clipped": clipped,
             "fingerprint": np.frombuffer(hashes, dtype=np.uint64),
         }
