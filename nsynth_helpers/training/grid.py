@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -16,11 +17,10 @@ from typing_extensions import TypedDict
 
 from nsynth_helpers.data.archives import find_split
 from nsynth_helpers.data.cache import load_splits
-from nsynth_helpers.data.metadata import SPLITS, keep_families, seen_in
+from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SPLITS, keep_families, seen_in
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, write_json
 from nsynth_helpers.training.fit import fit
-from nsynth_helpers.training.predict import is_correct
 from nsynth_helpers.training.runs import (
     LOCK_FILE,
     RunConfig,
@@ -37,8 +37,8 @@ MEASURES = [
     *("test_accuracy", "test_notes", "seen_accuracy", "unseen_accuracy", "valid_accuracy", "best_test_accuracy"),
     *("train_accuracy", "train_loss", "train_notes", "parameters", "seconds"),
 ]
+ANSWERED = dict.fromkeys([*KEY, "note_str", "predicted"], "category") | {"epochs": "int16", "seed": "int16"}
 COUNTS = ["epochs", "seed", "test_notes", "train_notes", "parameters"]
-SEEDS = (1, 2, 3)
 CORE_EPOCHS, MINOR_EPOCHS = 20, 10
 MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
 # What a reader sees. Real notes come first: where both were measured, they decide.
@@ -55,7 +55,9 @@ class Variant:
     network_arguments: dict = field(default_factory=dict)
     changes: dict = field(default_factory=dict)  # of the rest of the RunConfig
     epochs: int = MINOR_EPOCHS
-    data: tuple[str, ...] = (MINI_DATA,)
+    seeds: Mapping[str, int] = field(
+        default_factory=lambda: {MINI_DATA: 6}
+    )  # how many on each kind of notes: from 1 on
 
     def config(self, seed: int) -> RunConfig:
         """The configuration of this row with one seed."""
@@ -77,20 +79,35 @@ class Trial:
         return dict(zip(KEY, (self.data, of.group, of.name, of.epochs, self.seed), strict=True))
 
 
-def _core(name: str, network: str = "lstm", **options) -> Variant:
-    return Variant("core", name, network, epochs=CORE_EPOCHS, data=(MINI_DATA, REAL_DATA), **options)
+def _core(name: str, network: str = "lstm", real: int = 3, **options) -> Variant:
+    return Variant("core", name, network, epochs=CORE_EPOCHS, seeds={MINI_DATA: 8, REAL_DATA: real}, **options)
+
+
+def _rates(network: str, optimizer: str, rates: tuple[float, ...]) -> Iterator[Variant]:
+    """The search for an optimizer's learning rate, which looks at valid alone."""
+    for rate in rates:
+        changes = {"optimizer": optimizer, "learning_rate": rate}
+        name = f"{network.upper()}, {optimizer.title() if optimizer == 'adam' else 'SGD'} at {rate:g}"
+        yield Variant("rate", name, network, changes=changes, epochs=CORE_EPOCHS, seeds={MINI_DATA: 2})
 
 
 SGD = {"optimizer": "sgd", "momentum": 0.8}
+SGD_RATES, ADAM_RATES = (0.008, 0.08, 0.8, 2.4), (0.00025, 0.0025)  # beside the report's 0.0008, of the 2018 rows
 # In the order of their importance: the report's own claims first.
 GRID: tuple[Variant, ...] = (
     _core("2018 LSTM"),
     _core("LSTM, 2 layers", network_arguments={"num_layers": 2}),
     _core("LSTM, SGD", changes=SGD),
-    _core("2018 BLSTM", "blstm"),
-    _core("BLSTM, final state", "blstm", network_arguments={"readout": "final"}),
+    _core("2018 BLSTM", "blstm", real=6),
+    _core("BLSTM, final state", "blstm", real=6, network_arguments={"readout": "final"}),
     _core("BLSTM, 2 layers", "blstm", network_arguments={"num_layers": 2}),
     _core("BLSTM, SGD", "blstm", changes=SGD),
+    *_rates("lstm", "sgd", SGD_RATES),
+    *_rates("lstm", "adam", ADAM_RATES),
+    *_rates("blstm", "sgd", SGD_RATES),
+    *_rates("blstm", "adam", ADAM_RATES),
+    Variant("precision", "LSTM, bfloat16", changes={"precision": "bf16-mixed"}, epochs=CORE_EPOCHS),
+    Variant("precision", "BLSTM, bfloat16", "blstm", changes={"precision": "bf16-mixed"}, epochs=CORE_EPOCHS),
     Variant("baseline", "2018 LSTM"),
     Variant("cell", "plain RNN", "rnn"),
     Variant("activation", "tanh", network_arguments={"tanh": True}),
@@ -118,9 +135,15 @@ GRID: tuple[Variant, ...] = (
 )
 
 
-def trials(grid: tuple[Variant, ...] = GRID, seeds=SEEDS, data=(MINI_DATA, REAL_DATA)) -> list[Trial]:
+def trials(grid: tuple[Variant, ...] = GRID, data=(MINI_DATA, REAL_DATA)) -> list[Trial]:
     """Every training of a grid, most important first: all seeds of a row before the next row."""
-    return [Trial(variant, name, seed) for variant in grid for name in variant.data if name in data for seed in seeds]
+    return [
+        Trial(variant, name, seed + 1)
+        for variant in grid
+        for name, count in variant.seeds.items()
+        if name in data
+        for seed in range(count)
+    ]
 
 
 class Environment(TypedDict):  # what tells the description of a grid's machine from other files
@@ -134,7 +157,8 @@ def run_grid(
     """Run or resume a grid; each finished training adds one row to a csv file, and what is there is skipped.
 
     An interrupted training goes on from the runs folder of the settings, in which one grid at a time works. Beside
-    `results`, ``<name>.environment.json`` tells the machine that filled it last. Without `real_folder`, trials on real
+    `results`, ``<name>.environment.json`` tells the machine that filled it last, and ``<name>.outcomes.parquet`` what
+    each network answered (`read_outcomes`). Without `real_folder`, trials on real
     notes are left for later. The cores are divided among so many `jobs`. Returns what `read_results` reads;
     `InputError` if `results` is another file, or a trial cannot be trained.
     """
@@ -144,6 +168,7 @@ def run_grid(
     environment = environment_file(results)
     if environment.exists():
         validated(Environment, environment.read_bytes(), environment, "choose another name for the table beside it")
+    read_outcomes(results)
     for split in SPLITS if real_folder else ():
         find_split(real_folder, split)
     grid = [trial for trial in grid if trial.data == MINI_DATA or real_folder is not None]
@@ -165,7 +190,11 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
     threads = max(1, torch.get_num_threads() // jobs)
     write_json(environment_file(results), describe_environment() | {"jobs": jobs, "torch_threads": threads})
     with tqdm(total=len(todo), desc="ablations", unit="training", disable=progress_is_off()) as progress:
-        for trial, (row, folder) in _trained(todo, settings, real_folder, jobs, threads):
+        for trial, (row, answers, folder) in _trained(todo, settings, real_folder, jobs, threads):
+            # Answers first, those of a kill before the row was written gone: each row has its answers, once.
+            tables = [read_outcomes(results), answers.assign(**trial.key)[list(ANSWERED)]]
+            kept = pd.concat(tables).drop_duplicates([*KEY, "note_str"], keep="last")
+            write_table(outcomes_file(results), kept.astype(ANSWERED))
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows, columns=KEY + MEASURES))
             # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
@@ -180,6 +209,23 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
 def environment_file(results: Path) -> Path:
     """Where the machine that last filled a table of results is described."""
     return results.with_suffix(".environment.json")
+
+
+def outcomes_file(results: Path) -> Path:
+    """Where the answers behind a table of results are kept."""
+    return results.with_suffix(".outcomes.parquet")
+
+
+def read_outcomes(results: Path) -> pd.DataFrame:
+    """What each network of a table of results answered on its test notes: `KEY`, ``note_str``, ``predicted``.
+
+    Empty where there are none: trainings of before December 2026 kept no answers.
+    """
+    path = outcomes_file(results)
+    try:
+        return pd.read_parquet(path)[list(ANSWERED)] if path.exists() else pd.DataFrame(columns=list(ANSWERED))
+    except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        raise InputError(f"{path} is no table of answers ({error}); put it back, or delete it.") from None
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -200,7 +246,7 @@ def read_results(path: Path) -> pd.DataFrame:
 
 def _trained(
     todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int, threads: int
-) -> Iterator[tuple[Trial, tuple[dict, Path]]]:
+) -> Iterator[tuple[Trial, tuple[dict, pd.DataFrame, Path]]]:
     """Train trials and hand over what `train_trial` returns of each as it comes."""
     if jobs == 1:
         for trial in todo:
@@ -230,8 +276,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = None) -> tuple[dict, Path]:
-    """Train one trial, or go on with it; return its row and the folder of its run, to delete once the row is kept."""
+def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = None) -> tuple[dict, pd.DataFrame, Path]:
+    """Train one trial, or go on with it.
+
+    Returns its row, its answers on test (``note_str``, ``predicted``), and its run's folder, to delete once both are
+    kept.
+    """
     config = trial.variant.config(trial.seed)
     data = "mini" if trial.data == MINI_DATA else str(real_folder)
     settings = replace(settings, data=data, seconds=config.seconds)
@@ -239,7 +289,9 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
     folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
     run = fit(config, splits, settings, folder)
     predictions = run.predictions("test")
-    correct = pd.Series(is_correct(predictions))
+    predicted = np.array(FAMILIES)[predictions[LOGITS].to_numpy().argmax(axis=1)]
+    answers = pd.DataFrame({"note_str": predictions["note_str"], "predicted": predicted})
+    correct = predicted == predictions["family"]
     instruments = splits["test"].notes.set_index("note_str")["instrument"][predictions["note_str"]]
     seen = seen_in(instruments, splits["train"].notes).to_numpy()
     last, history = run.metrics["last"], run.history.iloc[-1]
@@ -256,4 +308,4 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
         "parameters": count_parameters(run.load_network()),
         "seconds": run.metrics["training_seconds"],
     }
-    return row, folder
+    return row, answers, folder

@@ -228,7 +228,12 @@ def test_values_of_a_row_are_in_the_order_of_the_seeds_and_each_seed_counts_once
 
 
 def test_progress_counts_what_the_grid_has_and_what_it_lacks():
-    grid = trials((Variant("activation", "tanh", data=("nsynth-mini", "nsynth")), Variant("cell", "GRU")))
+    grid = trials(
+        (
+            Variant("activation", "tanh", seeds={"nsynth-mini": 3, "nsynth": 3}),
+            Variant("cell", "GRU", seeds={"nsynth-mini": 3}),
+        )
+    )
     table = tables.grid_progress(RESULTS, grid)
     assert table[["data", "variant"]].to_numpy().tolist() == [
         ["nsynth-mini", "tanh"], ["nsynth", "tanh"], ["nsynth-mini", "GRU"],

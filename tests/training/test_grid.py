@@ -26,9 +26,10 @@ from nsynth_helpers.training.grid import (
     MINI_DATA,
     MINOR_EPOCHS,
     REAL_DATA,
-    SEEDS,
     Variant,
     environment_file,
+    outcomes_file,
+    read_outcomes,
     read_results,
     run_grid,
     trials,
@@ -43,7 +44,8 @@ NUMBERS = ["test_accuracy", "valid_accuracy", "seen_accuracy", "unseen_accuracy"
 
 
 def tiny_variant(name: str, epochs: int = 2, **changes) -> Variant:
-    return Variant("live", name, network_arguments=TINY, changes=SHORT | changes, epochs=epochs, data=(REAL_DATA,))
+    changes = SHORT | changes
+    return Variant("live", name, network_arguments=TINY, changes=changes, epochs=epochs, seeds={REAL_DATA: 1})
 
 
 TWO = (tiny_variant("16", batch_size=16), tiny_variant("8", batch_size=8))
@@ -62,7 +64,7 @@ if __name__ == "__main__":
     results, notes, work, jobs, epochs = *map(Path, sys.argv[1:4]), *map(int, sys.argv[4:])
     settings = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=work / "cache", runs=work / "runs")
     grid = [replace(variant, epochs=epochs) for variant in TWO]
-    run_grid(trials(grid, seeds=(1,)), results, settings, notes, jobs)
+    run_grid(trials(grid), results, settings, notes, jobs)
 """
 
 
@@ -140,7 +142,7 @@ def uninterrupted(notes, tmp_path_factory):
     """The two-trial grid in one go, the measure of all others."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     given = replace(Settings.from_environment({"NSYNTH_DEVICE": "cpu"}), cache=folder / "cache", runs=folder / "runs")
-    return run_grid(trials(LONG, seeds=(1,)), folder / "ablations.csv", given, notes)
+    return run_grid(trials(LONG), folder / "ablations.csv", given, notes)
 
 
 def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupted_one(
@@ -155,7 +157,7 @@ def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupte
         wait_for(lambda: len(read_results(results)) == 1 and unfinished(), process)
     assert read_results(results)["variant"].tolist() == ["16"]
     assert len(unfinished()) == 1
-    table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
+    table = run_grid(trials(LONG), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
     assert not any(runs.iterdir()), "a run was left behind although its row is kept"
     assert json.loads(environment_file(results).read_text())["jobs"] == 1
@@ -170,7 +172,7 @@ def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, s
         wait_for(lambda: len(read_results(results)), process)
     # Nobody takes the rows of workers that train on.
     wait_for(lambda: not any(map(alive, workers)))
-    table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
+    table = run_grid(trials(LONG), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
 
 
@@ -181,7 +183,7 @@ def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninte
         wait_for((settings.runs / "ablations").is_dir, process)
         with monkeypatch.context() as patch:
             patch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained what the other process trains"))
-            table = run_grid(trials(LONG, seeds=(1,)), results, settings, notes)
+            table = run_grid(trials(LONG), results, settings, notes)
         process.wait(RETRY_POLICY)
     assert process.returncode == 0
     assert f"runs a grid of ablations in {settings.runs}; waiting for it" in capsys.readouterr().err
@@ -191,7 +193,7 @@ def test_a_second_process_waits_and_trains_nothing_twice(notes, settings, uninte
 def test_what_is_done_is_skipped(notes, settings, tmp_path, monkeypatch):
     """Also where every variant's name is a number, which csv would give back as one."""
     results = tmp_path / "ablations.csv"
-    grid = trials(TWO, seeds=(1,))
+    grid = trials(TWO)
     first = run_grid(grid[:1], results, settings, notes)
     assert json.loads((tmp_path / "ablations.environment.json").read_text())["torch"]
     trained = []
@@ -206,15 +208,36 @@ def test_what_is_done_is_skipped(notes, settings, tmp_path, monkeypatch):
 
 
 def test_a_row_tells_what_was_trained_and_how_it_scored(notes, settings, tmp_path):
-    (trial,) = trials((tiny_variant("tiny"),), seeds=(5,))
+    (trial,) = trials((tiny_variant("tiny"),))
     row = run_grid([trial], tmp_path / "ablations.csv", settings, notes).iloc[0]
     assert row[ablations.KEY].to_dict() == trial.key
     assert (row["train_notes"], row["test_notes"]) == (40, 20)
     # Half of the test notes are of instruments that train has.
     assert row["test_accuracy"] == pytest.approx((row["seen_accuracy"] + row["unseen_accuracy"]) / 2)
-    assert row["parameters"] == sum(p.numel() for p in trial.variant.config(5).build_network().parameters())
+    assert row["parameters"] == sum(p.numel() for p in trial.variant.config(1).build_network().parameters())
     assert row["seconds"] > 0
     assert row[NUMBERS].between(0, 1).all()
+
+
+def test_what_each_network_answered_is_kept_once_also_after_a_kill_before_its_row(notes, settings, tmp_path):
+    results, grid = tmp_path / "ablations.csv", trials(TWO)
+    table = run_grid(grid, results, settings, notes)
+    answers = read_outcomes(results)
+    right = answers["predicted"].astype(str) == answers["note_str"].astype(str).str.split("_").str[0]
+    shares = right.groupby(answers["variant"].astype(str)).agg(["mean", "size"])
+    assert shares["size"].tolist() == [20, 20]
+    assert shares["mean"].to_dict() == pytest.approx(table.set_index("variant")["test_accuracy"].to_dict())
+    assert set(answers["data"]) == {REAL_DATA} and set(answers["seed"]) == {1}
+    table[:1].to_csv(results, index=False)  # as if killed between the two files
+    run_grid(grid, results, settings, notes)
+    assert len(read_outcomes(results)) == 40
+
+
+def test_a_damaged_table_of_answers_is_refused_before_the_training(notes, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained for a table that is not one"))
+    outcomes_file(tmp_path / "ablations.csv").write_text("a list")
+    with pytest.raises(InputError, match="no table of answers"):
+        run_grid(trials(TWO), tmp_path / "ablations.csv", settings, notes)
 
 
 def test_real_cells_wait_for_a_folder_of_real_notes(settings, tmp_path):
@@ -224,7 +247,7 @@ def test_real_cells_wait_for_a_folder_of_real_notes(settings, tmp_path):
 
 
 def test_a_failing_cell_leaves_the_finished_rows_and_its_sentence(notes, settings, tmp_path):
-    grid = trials((TWO[0], tiny_variant("nonsense", optimizer="nonsense")), seeds=(1,))
+    grid = trials((TWO[0], tiny_variant("nonsense", optimizer="nonsense")))
     with pytest.raises(InputError, match="optimizer cannot be used"):
         run_grid(grid, tmp_path / "ablations.csv", settings, notes)
     assert read_results(tmp_path / "ablations.csv")["variant"].tolist() == ["16"]
@@ -243,13 +266,13 @@ def test_after_a_failing_cell_no_waiting_one_is_begun(notes, settings, tmp_path,
     # Threads take the place of the processes, which are slow to start.
     monkeypatch.setattr(ablations, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
     with pytest.raises(InputError, match="It fails"):
-        run_grid(trials(TWO, seeds=range(20)), tmp_path / "ablations.csv", settings, notes, jobs=2)
+        run_grid(trials([replace(TWO[0], seeds={REAL_DATA: 40})]), tmp_path / "ablations.csv", settings, notes, jobs=2)
     assert len(begun) < 10
 
 
 def test_the_run_is_kept_until_its_row_is(notes, settings, tmp_path, monkeypatch):
     """A kill between the training and the table must not cost the training."""
-    grid = trials(TWO[:1], seeds=(1,))
+    grid = trials(TWO[:1])
     with monkeypatch.context() as patch:
         patch.setattr(ablations, "write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -263,20 +286,23 @@ def test_the_run_is_kept_until_its_row_is(notes, settings, tmp_path, monkeypatch
 
 def test_the_most_important_rows_come_first_and_all_seeds_of_a_row_together():
     grid = trials()
-    assert len(grid) == sum(len(variant.data) for variant in GRID) * len(SEEDS)
-    assert [(trial.variant, trial.data) for trial in grid[:: len(SEEDS)]] == [
-        (variant, data) for variant in GRID for data in variant.data
-    ]
-    assert {trial.seed for trial in grid[:3]} == set(SEEDS)
-    assert len(SEEDS) >= 3
+    rows = itertools.groupby(grid, lambda trial: (trial.variant, trial.data))
+    rows = [(variant, data, [trial.seed for trial in same]) for (variant, data), same in rows]
+    wanted = [(variant, data, count) for variant in GRID for data, count in variant.seeds.items()]
+    assert rows == [(variant, data, list(range(1, count + 1))) for variant, data, count in wanted]
     groups = [trial.variant.group for trial in grid]
     assert groups[: groups.count("core")] == ["core"] * groups.count("core")
 
 
-def test_seeds_and_data_can_be_chosen():
-    chosen = trials(GRID, seeds=(7,), data=(REAL_DATA,))
-    assert {(trial.seed, trial.data) for trial in chosen} == {(7, REAL_DATA)}
-    assert [trial.variant.group for trial in chosen] == ["core"] * 7
+def test_core_rows_have_eight_seeds_on_nsynth_mini_the_search_two_and_others_six():
+    wanted = {"core": 8, "rate": 2}
+    assert all(variant.seeds[MINI_DATA] == wanted.get(variant.group, 6) for variant in GRID)
+
+
+def test_data_can_be_chosen():
+    chosen = trials(GRID, data=(REAL_DATA,))
+    assert {trial.data for trial in chosen} == {REAL_DATA}
+    assert {trial.variant.group for trial in chosen} == {"core"}
 
 
 def test_no_two_cells_are_the_same_by_key_or_by_what_they_train():
@@ -296,23 +322,26 @@ def test_each_row_changes_one_thing_of_the_2018_network():
         changed = {name for name, value in config.items() if value != baseline[name]} | set(arguments)
         # AdamW without weight decay is Adam: the two go together.
         expected = {"optimizer", "weight_decay"} if variant.name == "AdamW" else changed
+        if variant.group == "rate":
+            expected = changed - {"optimizer"}
+            changed -= {"optimizer"}
         assert changed == expected
         assert len(changed) == (0 if variant.name.startswith("2018") else len(expected)), variant.name
         assert len(expected) <= 1 or variant.name == "AdamW", variant.name
 
 
 def test_every_row_has_its_baseline_with_the_same_data_and_epochs():
-    there = {(variant.name, variant.epochs, data) for variant in GRID for data in variant.data}
+    there = {(variant.name, variant.epochs, data) for variant in GRID for data in variant.seeds}
     for variant in GRID:
         name = "2018 BLSTM" if "BLSTM" in variant.name else "2018 LSTM"
-        for data in variant.data:
+        for data in variant.seeds:
             assert (name, variant.epochs, data) in there, variant.name
     assert {variant.epochs for variant in GRID} == {CORE_EPOCHS, MINOR_EPOCHS}
 
 
 def test_core_rows_alone_are_trained_on_real_notes():
-    assert all((REAL_DATA in variant.data) == (variant.group == "core") for variant in GRID)
-    assert all(MINI_DATA in variant.data for variant in GRID)
+    assert all((REAL_DATA in variant.seeds) == (variant.group == "core") for variant in GRID)
+    assert all(MINI_DATA in variant.seeds for variant in GRID)
 
 
 # Files of another kind
@@ -357,7 +386,7 @@ def test_what_the_user_put_into_a_trials_run_stays(notes, settings, tmp_path, mo
         write(path, table)
 
     monkeypatch.setattr(ablations, "write_table", write_a_note)
-    run_grid(trials(TWO[:1], seeds=(1,)), tmp_path / "ablations.csv", settings, notes)
+    run_grid(trials(TWO[:1]), tmp_path / "ablations.csv", settings, notes)
     assert [path.name for path in (settings.runs / "ablations").glob("*/*")] == ["notes.txt"]
 
 
