@@ -59,19 +59,21 @@ class RecurrentClassifier(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """``frames (batch, steps, input_size)``, float32, to ``logits (batch, families)``; initial states are zero."""
+        return self._classify(self.states(frames))
+
+    def states(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the linear layer sees of each note: ``(batch, directions * hidden_size)``."""
         if self.readout == "last" and self.rnn.bidirectional and frames.device.type == "cpu":
-            return self._classify(self._last_outputs(frames))
+            return self._last_outputs(frames)
         outputs, state = self.rnn(frames)  # outputs: (batch, steps, directions * hidden)
         if self.readout == "last":
-            features = outputs[:, -1]
-        elif self.readout == "mean":
-            features = outputs.mean(dim=1)
-        elif self.readout == "max":
-            features = outputs.amax(dim=1)
-        else:
-            hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
-            features = torch.cat(tuple(hidden[-2:] if self.rnn.bidirectional else hidden[-1:]), dim=1)
-        return self._classify(features)
+            return outputs[:, -1]
+        if self.readout == "mean":
+            return outputs.mean(dim=1)
+        if self.readout == "max":
+            return outputs.amax(dim=1)
+        hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
+        return torch.cat(tuple(hidden[-2:] if self.rnn.bidirectional else hidden[-1:]), dim=1)
 
     def logits_per_step(self, frames: torch.Tensor) -> torch.Tensor:
         """``logits (batch, steps, families)``: the output layer after every step, not the last one alone.

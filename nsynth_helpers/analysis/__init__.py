@@ -4,7 +4,7 @@
 # fmt: off
 from nsynth_helpers.analysis.beliefs import (
     accuracy_per_step, average_belief, belief_over_time, decision_step, decision_times,
-    layer_outputs, saliency, spread_rows, telling_notes,
+    layer_outputs, note_states, saliency, spread_rows, telling_notes,
 )
 from nsynth_helpers.analysis.calibration import (
     calibration_table, expected_calibration_error, fit_temperature, reliability_table, with_temperature,
@@ -27,7 +27,7 @@ from nsynth_helpers.analysis.tables import (
 
 __all__ = [
     "accuracy_per_step", "average_belief", "belief_over_time", "decision_step",
-    "decision_times", "layer_outputs", "saliency", "spread_rows", "telling_notes",
+    "decision_times", "layer_outputs", "note_states", "saliency", "spread_rows", "telling_notes",
     "calibration_table", "expected_calibration_error", "fit_temperature", "reliability_table", "with_temperature",
     "accuracy_by", "accuracy_without", "agreement",
     "confusion_matrix", "extremes", "logits_of", "majority_accuracy", "make_outcomes",

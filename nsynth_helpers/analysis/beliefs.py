@@ -37,27 +37,35 @@ def belief_over_time(
     Of the notes in `rows`, or of all, an array of shape (rows, steps, families), float32; the last step is the
     network's answer. `InputError` if the network has no steps or does not read its last one, or no note was chosen.
     """
-    import torch
-
-    from nsynth_helpers.data.dataset import batches
-    from nsynth_helpers.training.devices import choose_device
-
     if getattr(network, "readout", None) != "last":
         raise InputError(
             f"A {type(network).__name__} that does not read its last step has no belief after each step; "
             "use a recurrent network with readout='last'."
         )
+    return _of_notes(lambda frames: network.logits_per_step(frames).softmax(dim=2), network, notes, rows, device)
+
+
+def note_states(
+    network: RecurrentClassifier, notes: NSynthDataset, rows: Sequence[int] | None = None, device: str = "auto"
+) -> np.ndarray:
+    """What the output layer sees of each note in `rows`, or of all: (rows, directions * hidden_size), float32."""
+    return _of_notes(network.states, network, notes, rows, device)
+
+
+def _of_notes(compute, network: nn.Module, notes: NSynthDataset, rows, device: str) -> np.ndarray:
+    import torch
+
+    from nsynth_helpers.data.dataset import batches
+    from nsynth_helpers.training.devices import choose_device
+
     chosen = range(len(notes)) if rows is None else [int(row) for row in rows]
     if not len(chosen):
         raise InputError("No note was chosen; choose at least one to follow its belief.")
     place = choose_device(device)
-    network = network.to(place).eval()
+    network.to(place).eval()
     with torch.inference_mode():
-        parts = [
-            network.logits_per_step(frames.to(place)).softmax(dim=2).cpu()
-            for frames, _ in batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH)
-        ]
-    return torch.cat(parts).numpy()
+        parts = batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH)
+        return torch.cat([compute(frames.to(place)).cpu() for frames, _ in parts]).numpy()
 
 
 def spread_rows(labels, per_family: int) -> np.ndarray:

@@ -154,3 +154,12 @@ def test_a_one_way_network_has_one_row_a_layer_and_its_weights_stay_as_they_are(
     assert all(torch.equal(weights, before[name]) for name, weights in rnn.state_dict().items())
     assert all(parameter.grad is None for parameter in rnn.parameters())
     assert rnn.weight_ih_l0.dtype == torch.float32
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("readout", ["last", "final", "mean", "max"])
+def test_the_output_layer_answers_from_the_states(notes, readout, bidirectional):
+    net = network(readout=readout, bidirectional=bidirectional)
+    states = beliefs.note_states(net, notes, [3, 1], device="cpu")
+    logits = net.out(torch.tensor(states)).detach().numpy()
+    np.testing.assert_allclose(logits, predict(net, notes, "cpu")[LOGITS].to_numpy()[[3, 1]], atol=1e-6)
