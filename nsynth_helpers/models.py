@@ -8,6 +8,35 @@ from nsynth_helpers.settings import InputError
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 READOUTS = ("last", "final", "mean", "max")
+FRONT_ENDS = ("frames", "log_mel")
+
+
+class LogMel(nn.Module):
+    """Frames of a waveform to decibels below its loudest band, in mel bands, scaled from -1 (80 dB below) to 1.
+
+    The bands are Slaney's, as in librosa: unscaled, they equal ``power_to_db(melspectrogram(...), ref=np.max)``.
+    """
+
+    def __init__(self, bands: int = 80, window: int = 1024, hop: int = 512):
+        super().__init__()
+        from librosa.filters import mel  # here, since it takes a while to load
+
+        self.hop = hop
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=window, n_mels=bands))
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """``frames (batch, steps, step_size)`` to ``(batch, 1 + samples // hop, bands)``, float32."""
+        with torch.autocast(frames.device.type, enabled=False):
+            size, window = len(self.window), self.window
+            spectrum = torch.stft(
+                frames.flatten(1), size, self.hop, window=window, pad_mode="constant", return_complex=True
+            )
+            power = self.filters @ (spectrum.real**2 + spectrum.imag**2)  # (batch, bands, steps)
+            decibel = 10 * power.clamp_min(1e-10).log10()
+            below = (decibel - decibel.amax(dim=(1, 2), keepdim=True)).clamp_min(-80)
+            return (below / 40 + 1).transpose(1, 2)
 
 
 class RecurrentClassifier(nn.Module):
@@ -30,6 +59,8 @@ class RecurrentClassifier(nn.Module):
         A tanh between readout and linear layer, which the report says it tried.
     dropout : float
         Dropout between layers, and before the linear layer.
+    front_end : {"frames", "log_mel"}
+        What a step of the recurrent network is: a frame of the waveform (2018), or a column of `LogMel`, every 32 ms.
     """
 
     def __init__(
@@ -42,13 +73,17 @@ class RecurrentClassifier(nn.Module):
         readout: str = "last",
         tanh: bool = False,
         dropout: float = 0.0,
+        front_end: str = "frames",
     ):
         super().__init__()
-        if cell not in CELLS or readout not in READOUTS:
-            raise InputError(
-                f"cell is '{cell}' and readout '{readout}'; use {', '.join(CELLS)} and {', '.join(READOUTS)}."
-            )
+        named = {"cell": (cell, CELLS), "readout": (readout, READOUTS), "front_end": (front_end, FRONT_ENDS)}
+        for argument, (value, there) in named.items():
+            if value not in there:
+                raise InputError(f"{argument} is '{value}'; use one of {', '.join(there)}.")
         self.readout = readout
+        self.front_end = LogMel() if front_end == "log_mel" else nn.Identity()
+        if front_end == "log_mel":
+            input_size = len(self.front_end.filters)
         between = dropout if num_layers > 1 else 0.0
         self.rnn = CELLS[cell](
             input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=between
@@ -63,6 +98,7 @@ class RecurrentClassifier(nn.Module):
 
     def states(self, frames: torch.Tensor) -> torch.Tensor:
         """What the linear layer sees of each note: ``(batch, directions * hidden_size)``."""
+        frames = self.front_end(frames)
         if self.readout == "last" and self.rnn.bidirectional and frames.device.type == "cpu":
             return self._last_outputs(frames)
         outputs, state = self.rnn(frames)  # outputs: (batch, steps, directions * hidden)
@@ -80,7 +116,7 @@ class RecurrentClassifier(nn.Module):
 
         With ``readout="last"``, the last step's are those of `forward`.
         """
-        outputs, _ = self.rnn(frames)
+        outputs, _ = self.rnn(self.front_end(frames))
         return self._classify(outputs)
 
     def _last_outputs(self, frames: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,13 @@
 """The networks: shapes, names and numbers of weights, readouts against hand computation, and refused arguments."""
 
+import librosa
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nsynth_helpers.models import NETWORKS, RecurrentClassifier, build_network, count_parameters
+from nsynth_helpers.data.metadata import SAMPLE_RATE
+from nsynth_helpers.models import NETWORKS, LogMel, RecurrentClassifier, build_network, count_parameters
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.runs import load_weights, save_weights
 
@@ -158,12 +161,38 @@ def test_dropout_of_a_single_layer_acts_before_the_linear_layer_alone(frames, re
     assert not torch.equal(network(frames), network(frames))
 
 
-@pytest.mark.parametrize("arguments", [{"cell": "transformer"}, {"readout": "first"}])
-def test_bad_arguments_name_what_there_is(arguments):
-    with pytest.raises(InputError, match=next(iter(arguments.values()))) as refusal:
-        RecurrentClassifier(**arguments)
-    assert "lstm, gru, rnn" in str(refusal.value)
-    assert "last, final, mean, max" in str(refusal.value)
+@pytest.mark.parametrize(
+    ("argument", "value", "there"),
+    [
+        ("cell", "transformer", "lstm, gru, rnn"),
+        ("readout", "first", "last, final, mean, max"),
+        ("front_end", "mfcc", "frames, log_mel"),
+    ],
+)
+def test_bad_arguments_name_what_there_is(argument, value, there):
+    with pytest.raises(InputError, match=f"{argument} is '{value}'; use one of {there}"):
+        RecurrentClassifier(**{argument: value})
+
+
+@pytest.mark.parametrize("level", [1.0, 1e-3])
+def test_the_log_mel_front_end_equals_librosa(level):
+    waveforms = torch.randn(3, SAMPLE_RATE) * torch.linspace(1, 0, SAMPLE_RATE) ** 4 * level
+    ours = LogMel()(waveforms.view(3, 100, 160))
+    for columns, waveform in zip(ours, waveforms.numpy(), strict=True):
+        power = librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE, n_fft=1024, hop_length=512, n_mels=80)
+        expected = librosa.power_to_db(power, ref=np.max)
+        np.testing.assert_allclose(40 * (columns.numpy().T - 1), expected, atol=1e-4)
+
+
+def test_a_silent_note_has_a_finite_log_mel():
+    assert torch.isfinite(LogMel()(torch.zeros(2, 100, 160))).all()
+
+
+def test_a_network_with_the_log_mel_front_end_hears_32_columns_and_keeps_its_names():
+    network = build_network("blstm", front_end="log_mel")
+    assert network.logits_per_step(torch.randn(2, 100, 160)).shape == (2, 32, 10)
+    assert network.state_dict().keys() == build_network("blstm").state_dict().keys()
+    assert network.rnn.input_size == 80
 
 
 def test_an_unknown_network_names_those_there_are():

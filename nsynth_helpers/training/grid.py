@@ -59,6 +59,12 @@ class Variant:
         default_factory=lambda: {MINI_DATA: 6}
     )  # how many on each kind of notes: from 1 on
 
+    @property
+    def baseline(self) -> str:
+        """The row that it is compared with: its unchanged network, for a BLSTM itself the LSTM."""
+        kind = "log-mel" if "front_end" in self.network_arguments else "2018"
+        return f"{kind} BLSTM" if self.network == "blstm" and self.name != f"{kind} BLSTM" else f"{kind} LSTM"
+
     def config(self, seed: int) -> RunConfig:
         """The configuration of this row with one seed."""
         return RunConfig(self.network, self.network_arguments, epochs=self.epochs, seed=seed, **self.changes)
@@ -83,6 +89,14 @@ def _core(name: str, network: str = "lstm", real: int = 3, **options) -> Variant
     return Variant("core", name, network, epochs=CORE_EPOCHS, seeds={MINI_DATA: 8, REAL_DATA: real}, **options)
 
 
+def _log_mel(name: str, network: str = "lstm", arguments: dict | None = None, **options) -> Variant:
+    """A row on real notes that hears log-mel columns: another input, on which raw-frame networks' floor is left."""
+    arguments = {"front_end": "log_mel"} | (arguments or {})
+    return Variant(
+        "log-mel", f"log-mel {name}", network, arguments, epochs=CORE_EPOCHS, seeds={REAL_DATA: 6}, **options
+    )
+
+
 def _rates(network: str, optimizer: str, rates: tuple[float, ...]) -> Iterator[Variant]:
     """The search for an optimizer's learning rate, which looks at valid alone."""
     for rate in rates:
@@ -102,6 +116,12 @@ GRID: tuple[Variant, ...] = (
     _core("BLSTM, final state", "blstm", real=6, network_arguments={"readout": "final"}),
     _core("BLSTM, 2 layers", "blstm", network_arguments={"num_layers": 2}),
     _core("BLSTM, SGD", "blstm", changes=SGD),
+    _log_mel("LSTM"),
+    _log_mel("LSTM, 2 layers", arguments={"num_layers": 2}),
+    _log_mel("LSTM, SGD", changes=SGD),
+    _log_mel("BLSTM", "blstm"),
+    _log_mel("BLSTM, final state", "blstm", {"readout": "final"}),
+    _log_mel("BLSTM, 2 layers", "blstm", {"num_layers": 2}),
     *_rates("lstm", "sgd", SGD_RATES),
     *_rates("lstm", "adam", ADAM_RATES),
     *_rates("blstm", "sgd", SGD_RATES),
