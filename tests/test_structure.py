@@ -67,8 +67,9 @@ def test_no_import_goes_up_or_round():
             assert not [name for name in forbidden if f"{imported}.".startswith(f"{name}.")], f"{module}: {imported}"
 
 
-def test_the_door_and_the_help_load_no_torch():
-    script = "import sys, nsynth_helpers, nsynth_helpers.cli; assert 'torch' not in sys.modules"
+def test_the_door_the_help_and_the_view_load_nothing_that_takes_seconds():
+    modules = "nsynth_helpers, nsynth_helpers.cli, nsynth_helpers.view"
+    script = f"import sys, {modules}; assert not {{'torch', 'nbformat'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=PROJECT_ROOT, check=True)
 
 

@@ -7,10 +7,14 @@ known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no
 ``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are base64, little-endian.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # loading it takes seconds, for the grammars of addresses
+    from nbformat import NotebookNode
 
 MODULE = (Path(__file__).parent / "note_view.js").read_text(encoding="utf-8")
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
