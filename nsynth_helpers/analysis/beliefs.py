@@ -1,17 +1,16 @@
-"""What a recurrent network holds at each step of a note, when it makes up its mind, and what its answer depends on.
+"""What a recurrent network holds at each step of a note, and what its answer depends on.
 
 torch is loaded by the functions that run a network, so that the tables of this room come without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 # The outputs of every step of every layer are kept while a batch is read, so batches are smaller than for predicting.
 BELIEF_BATCH = 128
-STEP_MILLISECONDS = 1000 * STEP_SIZE / SAMPLE_RATE
 
 
 def belief_over_time(
@@ -66,65 +64,6 @@ def _of_notes(compute, network: nn.Module, notes: NSynthDataset, rows, device: s
     with torch.inference_mode():
         parts = batches(torch.utils.data.Subset(notes, chosen), BELIEF_BATCH)
         return torch.cat([compute(frames.to(place)).cpu() for frames, _ in parts]).numpy()
-
-
-def spread_rows(labels, per_family: int) -> np.ndarray:
-    """Rows of at most so many notes of each family (labels 0 to 9), evenly spread over the table, in rising order."""
-    labels = np.asarray(labels)
-    chosen = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        chosen.append(rows[np.linspace(0, len(rows) - 1, min(per_family, len(rows))).round().astype(int)])
-    return np.sort(np.concatenate(chosen))
-
-
-def decision_step(beliefs: np.ndarray) -> np.ndarray:
-    """The first step, counted from 1, from which the most probable family of each note no longer changes.
-
-    From beliefs of shape (notes, steps, families); int of shape (notes,).
-    """
-    predicted = beliefs.argmax(axis=2)
-    differs = predicted != predicted[:, -1:]
-    steps = predicted.shape[1]
-    # The last step that still differs from the answer, found from the end; its successor decides.
-    last_differing = steps - differs[:, ::-1].argmax(axis=1)
-    return np.where(differs.any(axis=1), last_differing + 1, 1)
-
-
-def accuracy_per_step(beliefs: np.ndarray, labels) -> np.ndarray:
-    """The share of notes whose most probable family is the true one (labels 0 to 9), after each step."""
-    return (beliefs.argmax(axis=2) == np.asarray(labels)[:, None]).mean(axis=0)
-
-
-def average_belief(beliefs: np.ndarray, labels) -> pd.DataFrame:
-    """The mean probability that notes of each family give to their own family (labels 0 to 9), after each step.
-
-    Indexed by ``step`` (from 1), one column a family; NaN for a family without notes.
-    """
-    true = pd.DataFrame(beliefs[np.arange(len(labels)), :, labels], dtype=float)  # (notes, steps)
-    average = true.groupby(np.asarray(FAMILIES)[labels]).mean().reindex(FAMILIES).T
-    return average.set_axis(pd.RangeIndex(1, beliefs.shape[1] + 1, name="step"))
-
-
-def decision_times(beliefs: Mapping[str, np.ndarray], labels) -> pd.DataFrame:
-    """The median time at which each network makes up its mind about the same notes, in milliseconds.
-
-    Indexed by the families that have notes, and ``all``; one column a network.
-    """
-    families = pd.Series(np.array(FAMILIES)[np.asarray(labels)], name="family")
-    times = pd.DataFrame({network: decision_step(belief) for network, belief in beliefs.items()}) * STEP_MILLISECONDS
-    medians = times.groupby(families).median()  # groupby sorts by name, which is the order of FAMILIES
-    medians.loc["all"] = times.median()
-    return medians
-
-
-def telling_notes(agreed: pd.DataFrame) -> list[str]:
-    """One note for each way in which two networks can be right or wrong about it, as far as there is one.
-
-    From the table of `agreement`: both right, only the first, only the second, neither; the middle one of each kind.
-    """
-    kinds = (agreed.loc[agreed["right"] == kind, "note_str"] for kind in ("both", "only a", "only b", "neither"))
-    return [notes.iloc[len(notes) // 2] for notes in kinds if len(notes)]
 
 
 def layer_outputs(rnn: nn.RNNBase, frames: torch.Tensor) -> list[torch.Tensor]:

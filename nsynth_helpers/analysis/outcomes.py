@@ -1,6 +1,6 @@
 """Predictions to tables: each note's outcome, confusions, extreme notes, accuracy by group, two networks' answers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,6 @@ from sklearn import metrics
 from nsynth_helpers.analysis.statistics import clustered_bootstrap, wilson_interval
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, parse_note_str
 from nsynth_helpers.settings import InputError
-
-OCTAVE = 12
 
 
 def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -131,12 +129,6 @@ def scores_table(known: Mapping[str, pd.DataFrame | tuple[int, int]]) -> pd.Data
     return table.astype({"notes": int, "correct": int})
 
 
-def majority_accuracy(train: pd.DataFrame, outcomes: pd.DataFrame) -> tuple[str, float]:
-    """The most frequent family of the table of train notes (without ``synth_lead``), and the accuracy of always it."""
-    family = train.loc[train["family"].isin(FAMILIES), "family"].mode()[0]
-    return family, float((outcomes["family"] == family).mean())
-
-
 def extremes(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Per family, the correctly classified notes with the highest and the lowest probability.
 
@@ -165,17 +157,11 @@ def _ends(outcomes: pd.DataFrame, column: str, ends: Mapping[str, bool]) -> pd.D
     return both[["extreme", *outcomes.columns]]
 
 
-def pitch_band(pitch: pd.Series) -> pd.Series:
-    """The octave of each MIDI pitch, as an ordered category such as ``60–71`` (C4 to B4)."""
-    edges = range(pitch.min() // OCTAVE * OCTAVE, pitch.max() + OCTAVE + 1, OCTAVE)
-    return pd.cut(pitch, edges, right=False, labels=[f"{low}–{low + OCTAVE - 1}" for low in edges[:-1]])
-
-
 def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     """Accuracy of each group of notes.
 
     By a column (``source``, ``family``, ``velocity``), or by a series on the same index (else `InputError`), such as
-    `pitch_band` of the pitches or `data.metadata.seen_in` of the instruments. Indexed by group, in order: ``notes``,
+    `data.metadata.seen_in` of the instruments. Indexed by group, in order: ``notes``,
     ``instruments``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
     """
     if isinstance(by, pd.Series) and not by.index.equals(outcomes.index):
@@ -186,20 +172,6 @@ def accuracy_by(outcomes: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
     table = groups.agg(notes=("correct", "size"), instruments=("instrument", "nunique"), correct=("correct", "sum"))
     interval = wilson_interval(table["correct"], table["notes"])
     return table.assign(accuracy=interval.estimate, low=interval.low, high=interval.high)
-
-
-def accuracy_without(outcomes: pd.DataFrame, groups: Mapping[str, Collection[str]]) -> pd.DataFrame:
-    """Accuracy on all notes, without each named group of notes, and without all the groups.
-
-    From groups such as ``{"noise": outcomes.loc[is_known_noise(outcomes), "note_str"], "duplicates": ...}``:
-    ``left_out``, ``notes``, ``correct``, ``accuracy``, ``low``, ``high`` (Wilson).
-    """
-    left_out = {"none": (), **groups}
-    if len(groups) > 1:
-        left_out[" and ".join(groups)] = {note_str for names in groups.values() for note_str in names}
-    kept = {name: outcomes.loc[~outcomes["note_str"].isin(list(gone)), "correct"] for name, gone in left_out.items()}
-    table = scores_table({name: (correct.sum(), len(correct)) for name, correct in kept.items()})
-    return table.loc[:, :"high"].rename_axis("left_out").reset_index()
 
 
 def agreement(outcomes_a: pd.DataFrame, outcomes_b: pd.DataFrame) -> pd.DataFrame:

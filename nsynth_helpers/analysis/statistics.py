@@ -10,7 +10,6 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
-    power_proportions_2indep,
     proportion_confint,
     proportions_ztest,
 )
@@ -28,7 +27,6 @@ class Interval:
     estimate: float
     low: float
     high: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ def wilson_interval(correct, notes, confidence: float = 0.95) -> Interval:
     low, high = proportion_confint(correct, some, alpha=1 - confidence, method="wilson")
     estimate = correct / some
     if estimate.ndim == 0:
-        return Interval(float(estimate), float(low), float(high), confidence)
-    return Interval(estimate, np.asarray(low), np.asarray(high), confidence)
+        return Interval(float(estimate), float(low), float(high))
+    return Interval(estimate, np.asarray(low), np.asarray(high))
 
 
 def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, confidence: float = 0.95) -> Interval:
@@ -85,7 +83,7 @@ def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, conf
     chances = np.full(instruments, 1 / instruments)
     drawn = np.random.default_rng(seed).multinomial(instruments, chances, size=draws)
     low, high = np.quantile(drawn @ sums / (drawn @ sizes), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(values.mean()), float(low), float(high), confidence)
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def clustered_t_interval(values, clusters, confidence: float = 0.95) -> Interval:
@@ -97,7 +95,7 @@ def clustered_t_interval(values, clusters, confidence: float = 0.95) -> Interval
     values, codes, _ = _by_instrument(values, clusters)
     fit = OLS(values, np.ones_like(values)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
     low, high = fit.conf_int(alpha=1 - confidence)[0]
-    return Interval(float(values.mean()), float(low), float(high), confidence)
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _by_instrument(values, clusters) -> tuple[np.ndarray, np.ndarray, int]:
@@ -154,7 +152,7 @@ def two_proportion_test(
         correct_a, notes_a, correct_b, notes_b, method="newcomb", compare="diff", alpha=1 - confidence
     )
     estimate = correct_a / notes_a - correct_b / notes_b
-    return Difference(estimate, float(low), float(high), confidence, float(statistic), float(p_value))
+    return Difference(estimate, float(low), float(high), float(statistic), float(p_value))
 
 
 def mean_difference(a, b, paired: bool = False, confidence: float = 0.95) -> Difference:
@@ -175,25 +173,8 @@ def mean_difference(a, b, paired: bool = False, confidence: float = 0.95) -> Dif
         low, high = test.confidence_interval(confidence)
     estimate = float(a.mean() - b.mean())
     if np.isnan(test.pvalue):
-        return Difference(estimate, estimate, estimate, confidence, 0.0, 1.0)
-    return Difference(estimate, float(low), float(high), confidence, float(test.statistic), float(test.pvalue))
-
-
-def detectable_difference(notes_a: int, notes_b: int, rate: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest difference of two accuracies that a two-proportion test would have found with this power.
-
-    The models were tested on `notes_a` and `notes_b` notes. `rate` is the accuracy of the first; the other's lies
-    towards 0.5 of it, where detection is harder. NaN when so few notes could not have shown any difference.
-    """
-    base = min(rate, 1 - rate)
-    largest = 1 - base - 1e-9
-
-    def surplus(difference):
-        # In statsmodels the first sample is the one whose rate is not the base.
-        ratio = notes_a / notes_b
-        return power_proportions_2indep(difference, base, notes_b, ratio, alpha, return_results=False) - power
-
-    return float(optimize.brentq(surplus, 1e-9, largest)) if surplus(largest) > 0 else float("nan")
+        return Difference(estimate, estimate, estimate, 0.0, 1.0)
+    return Difference(estimate, float(low), float(high), float(test.statistic), float(test.pvalue))
 
 
 def detectable_mean_difference(
@@ -213,14 +194,3 @@ def detectable_mean_difference(
     limit = stats.t.isf(alpha / 2, freedom)
     errors = optimize.brentq(lambda distance: stats.nct.sf(limit, freedom, distance) - power, 0, 10 * (limit + 1))
     return float(errors * deviation * np.sqrt(samples / seeds))
-
-
-def detectable_from_interval(interval: Interval, power: float = 0.8) -> float:
-    """The smallest true difference that an interval of this width would have told from zero with this power.
-
-    Takes the estimate as normal: half the width is z(confidence) standard errors, and detection needs
-    z(confidence) + z(power) of them. For `clustered_difference`, which has no power formula of its own.
-    """
-    needed = stats.norm.ppf(0.5 + interval.confidence / 2)
-    standard_error = (interval.high - interval.low) / (2 * needed)
-    return float(standard_error * (needed + stats.norm.ppf(power)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.analysis.outcomes import make_outcomes, scores_table
+from nsynth_helpers.analysis.outcomes import make_outcomes
 from nsynth_helpers.analysis.statistics import (
     FEWEST_VALUES,
     detectable_mean_difference,
@@ -20,7 +20,6 @@ from nsynth_helpers.settings import InputError, Settings
 
 if TYPE_CHECKING:
     from nsynth_helpers.data.cache import NSynthSplit
-    from nsynth_helpers.training.grid import Trial
     from nsynth_helpers.training.runs import Run, RunConfig
 
 NETWORK_NAMES = {
@@ -174,27 +173,6 @@ def _shape_of(network) -> dict:
     }
 
 
-def networks_table(runs: Mapping[str, Run], outcomes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Size, speed and accuracy of runs and their outcomes on test.
-
-    Indexed by name: ``parameters``, ``seconds_per_epoch`` (median), ``training_seconds``, ``test_seconds`` (all test
-    notes of the run's own data), then the columns of `scores_table`.
-    """
-    from nsynth_helpers.models import count_parameters
-
-    rows = {
-        name: {
-            "parameters": count_parameters(run.config.build_network()),
-            "seconds_per_epoch": run.history["seconds"].median(),
-            "training_seconds": run.metrics["training_seconds"],
-            "test_seconds": run.metrics["last"]["test"]["seconds"],
-        }
-        for name, run in runs.items()
-    }
-    sizes = pd.DataFrame.from_dict(rows, orient="index").astype({"parameters": int})
-    return sizes.join(scores_table({name: outcomes[name] for name in runs}))
-
-
 def model_selection(history: pd.DataFrame) -> pd.DataFrame:
     """The epoch that each rule of choosing a model picks; ties go to the earliest.
 
@@ -322,17 +300,3 @@ def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
             found = compare_variants(results, row.data, row.variant, baseline, row.epochs)
             rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))
     return pd.DataFrame(rows, columns=[*ROW, "baseline", *VariantComparison._fields])
-
-
-def grid_progress(results: pd.DataFrame, grid: Sequence[Trial]) -> pd.DataFrame:
-    """How many trainings of the grid (`training.grid.trials`) are in the table, by row and data.
-
-    ``data, group, variant, epochs, trainings, done, missing``, in the grid's order.
-    """
-    if not grid:
-        raise InputError("The grid has no trials; name at least one variant, seed and data.")
-    wanted = pd.DataFrame([trial.key for trial in grid])
-    done = {tuple(record) for record in results[list(wanted)].itertuples(index=False)}
-    wanted["done"] = [tuple(trial.key.values()) in done for trial in grid]
-    table = wanted.groupby(ROW, as_index=False, sort=False).agg(trainings=("seed", "size"), done=("done", "sum"))
-    return table.assign(missing=table["trainings"] - table["done"])

@@ -157,7 +157,7 @@ def taken_for_backwards(evidence: Evidence, network: str, actual: str, predicted
             if not np.isclose(found.low, found.high):  # instruments that all change alike tell no spread
                 low, high = max(found.low, -1.0), min(found.high, 1.0)
         if instruments:
-            interval = Interval(change.mean(), low, high, 0.95)
+            interval = Interval(change.mean(), low, high)
             yield _of_run(evidence, interval, instruments, "instruments", (network,))
 
 
@@ -278,5 +278,5 @@ def _hundredfold(interval) -> tuple[float, ...]:
 def _mean(values: pd.Series, among: int = 1) -> Interval:
     """The t interval of a mean over seeds; NaN below two of them."""
     if len(values) < FEWEST_VALUES:
-        return Interval(values.mean(), np.nan, np.nan, np.nan)
+        return Interval(values.mean(), np.nan, np.nan)
     return mean_difference(values, np.zeros(len(values)), paired=True, confidence=1 - 0.05 / among)

@@ -27,36 +27,3 @@ from nsynth_helpers.plots.results import (
 )
 from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, save_figure, use_style
 from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection
-
-__all__ = [
-    "FAMILY_COLOURS",
-    "PAGE",
-    "WIDE",
-    "log_mel_spectrogram",
-    "new_axes",
-    "plot_average_beliefs",
-    "plot_confusion_matrices",
-    "plot_confusion_matrix",
-    "plot_decisions",
-    "plot_family_spectrograms",
-    "plot_family_waveforms",
-    "plot_frames",
-    "plot_gallery",
-    "plot_intervals",
-    "plot_learning_curves",
-    "plot_levels",
-    "plot_log_mel_spectrogram",
-    "plot_logits_and_probabilities",
-    "plot_model_selection",
-    "plot_note",
-    "plot_note_beliefs",
-    "plot_note_counts",
-    "plot_pitches",
-    "plot_reliability",
-    "plot_saliency",
-    "plot_shared_instruments",
-    "plot_velocities",
-    "plot_waveform",
-    "save_figure",
-    "use_style",
-]

@@ -80,7 +80,7 @@ def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
 def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
     """The mean probability of the true family while its notes are heard, one panel a family, one line a network.
 
-    ``averages`` goes from network to one row a step and one column a family, as `analysis.average_belief` returns.
+    ``averages`` goes from network to one row a step (from 1) and one column a family.
     """
     fig, axes = new_panels(ax, 2, 5, PAGE, sharex=True, sharey=True)
     for panel, family in zip(axes, FAMILIES, strict=True):
@@ -101,8 +101,8 @@ def plot_decisions(
 ) -> tuple[Figure, np.ndarray]:
     """When networks make up their minds, and how often they are right by then.
 
-    ``decisions`` goes from network to the step at which each note was decided, shape (notes,), as
-    `analysis.decision_step` returns; ``accuracies`` from a name to fractions indexed by step (from 1).
+    ``decisions`` goes from network to the step at which each note was decided, shape (notes,);
+    ``accuracies`` from a name to fractions indexed by step (from 1).
     """
     fig, axes = new_panels(ax, 1, 2, WIDE, sharex=True, sharey=True)
     for number, (network, steps) in enumerate(decisions.items()):

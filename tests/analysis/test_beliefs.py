@@ -1,7 +1,6 @@
 """Belief over time and saliency, on networks small enough to reason about."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -55,45 +54,6 @@ def test_networks_without_a_last_step_are_refused(notes, net):
 def test_no_notes_are_refused(notes):
     with pytest.raises(InputError, match="at least one"):
         beliefs.belief_over_time(network(), notes, [], device="cpu")
-
-
-def belief_of(*answers: str) -> np.ndarray:
-    """Beliefs whose most probable family at each step is told by letters: a is the first family."""
-    hard = np.array([["abcdefghij".index(letter) for letter in answer] for answer in answers])
-    return np.where(np.arange(10) == hard[:, :, None], 0.55, 0.05)
-
-
-def test_decision_step_is_the_first_after_which_nothing_changes():
-    belief = belief_of("aaaa", "baaa", "aaba", "bbba", "abab")
-    assert beliefs.decision_step(belief).tolist() == [1, 2, 4, 4, 4]
-
-
-def test_accuracy_per_step():
-    belief = belief_of("abb", "aab")
-    assert beliefs.accuracy_per_step(belief, [0, 1]).tolist() == [0.5, 0.0, 0.5]
-
-
-def test_average_belief_is_that_of_the_true_family():
-    average = beliefs.average_belief(belief_of("ab", "ba", "bb"), [0, 0, 1])
-    assert average.index.tolist() == [1, 2]
-    np.testing.assert_allclose(average["bass"], [0.3, 0.3])
-    np.testing.assert_allclose(average["brass"], [0.55, 0.55])
-    assert average["vocal"].isna().all()
-
-
-def test_decision_times_are_medians_in_milliseconds():
-    table = beliefs.decision_times({"net": belief_of("aaaa", "baaa", "bbba")}, [0, 0, 9])
-    assert table["net"].to_dict() == {"bass": 15.0, "vocal": 40.0, "all": 20.0}
-
-
-def test_spread_rows_takes_each_family_evenly():
-    labels = np.array([3] * 10 + [1] * 2)
-    assert beliefs.spread_rows(labels, 3).tolist() == [0, 4, 9, 10, 11]
-
-
-def test_telling_notes_skips_what_did_not_happen():
-    agreed = pd.DataFrame({"note_str": list("uvwxy"), "right": ["both", "both", "both", "neither", "only b"]})
-    assert beliefs.telling_notes(agreed) == ["v", "y", "x"]
 
 
 @pytest.fixture

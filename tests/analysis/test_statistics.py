@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
-from statsmodels.stats.proportion import proportion_effectsize
 
 from nsynth_helpers.analysis import statistics
 from nsynth_helpers.settings import InputError
@@ -186,34 +185,6 @@ def test_one_seed_cannot_be_compared():
             statistics.mean_difference(a, b, paired)
 
 
-def test_detectable_difference_agrees_with_the_textbook():
-    # Fleiss: 0.5 against 0.6 needs about 388 in each group for a power of 80 % at 5 %.
-    assert statistics.detectable_difference(388, 388, 0.5) == pytest.approx(0.1, abs=5e-4)
-
-
-@pytest.mark.parametrize(("notes_a", "notes_b", "rate"), [(1000, 400, 0.7), (50, 350, 0.95), (350, 50, 0.95)])
-def test_detectable_difference_is_found_four_times_in_five(notes_a, notes_b, rate):
-    """Also of unequal numbers of notes, where it matters which of the two rates is the extreme one."""
-    difference = statistics.detectable_difference(notes_a, notes_b, rate)
-    generator = np.random.default_rng(3)
-    a = generator.binomial(notes_a, rate, 20_000) / notes_a
-    b = generator.binomial(notes_b, rate - difference, 20_000) / notes_b
-    pooled = (notes_a * a + notes_b * b) / (notes_a + notes_b)
-    found = np.abs(a - b) > 1.96 * np.sqrt(pooled * (1 - pooled) * (1 / notes_a + 1 / notes_b))
-    assert found.mean() == pytest.approx(0.8, abs=0.04)
-
-
-def test_detectable_difference_of_the_published_pair_is_about_three_points():
-    difference = statistics.detectable_difference(4096, 4096, 2656 / 4096)
-    effect = proportion_effectsize(2656 / 4096, 2656 / 4096 - difference)
-    assert effect == pytest.approx((1.95996 + 0.84162) * np.sqrt(2 / 4096), rel=1e-3)
-    assert 47 / 4096 < difference < 0.03
-
-
-def test_too_few_notes_detect_no_difference():
-    assert np.isnan(statistics.detectable_difference(3, 3, 0.5))
-
-
 @pytest.mark.parametrize(("paired", "seeds", "sizes"), [(False, 17, 1.0), (True, 34, 0.5)])
 def test_detectable_mean_difference_agrees_with_cohen(paired, seeds, sizes):
     # Cohen (1988): d = 1 needs 17 in each group; a paired d = 0.5 needs 34 pairs (80 %, two-sided 5 %).
@@ -242,8 +213,3 @@ def test_detectable_mean_difference_of_three_seeds_is_finite_and_of_one_refused(
     assert 3 < statistics.detectable_mean_difference(1.0, 3) < 3.2
     with pytest.raises(InputError, match="two seeds or more"):
         statistics.detectable_mean_difference(1.0, 1)
-
-
-def test_detectable_from_interval_is_2_8_standard_errors():
-    interval = statistics.Interval(0.0, -1.95996, 1.95996, 0.95)
-    assert statistics.detectable_from_interval(interval) == pytest.approx(2.8016, abs=1e-4)

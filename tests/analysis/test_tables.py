@@ -9,14 +9,12 @@ import torch
 
 from conftest import cached_split
 from nsynth_helpers.analysis import tables
-from nsynth_helpers.analysis.outcomes import make_outcomes, scores_table
 from nsynth_helpers.analysis.statistics import Interval, detectable_mean_difference, mean_difference
 from nsynth_helpers.claims.published import read_report
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS
-from nsynth_helpers.models import count_parameters
 from nsynth_helpers.settings import InputError, Settings, write_json
-from nsynth_helpers.training.grid import KEY, Variant, trials
+from nsynth_helpers.training.grid import KEY
 from nsynth_helpers.training.runs import Run, RunConfig, data_digests, save_weights, write_table
 
 NAMES = [f"{family}_acoustic_{number:03d}-060-100" for family in FAMILIES for number in (0, 1)]
@@ -110,20 +108,6 @@ def test_hyperparameters_stand_beside_those_of_2018(tmp_path, splits):
     assert table.loc["layers", "convolutional"] == "6" and table.loc["directions", "convolutional"] == "–"
     assert table.loc["seed", "2018 LSTM"] == tables.UNKNOWN
     assert tables.hyperparameter_table(configs).columns.tolist() == ["BLSTM", "convolutional"]
-
-
-def test_networks_table(tmp_path, splits):
-    runs = {
-        "LSTM": make_run(tmp_path / "a", splits),
-        "convolutional": make_run(tmp_path / "b", splits, "convolutional"),
-    }
-    outcomes = {name: make_outcomes(predictions(wrong=10)) for name in runs}
-    table = tables.networks_table(runs, outcomes)
-    assert table.loc["LSTM", "parameters"] == count_parameters(runs["LSTM"].config.build_network())
-    assert table.loc["LSTM", ["seconds_per_epoch", "training_seconds", "test_seconds"]].tolist() == [3, 14, 0.5]
-    pd.testing.assert_frame_equal(
-        table[["accuracy", "low", "high"]], scores_table(outcomes)[["accuracy", "low", "high"]]
-    )
 
 
 def history_of(losses, accuracies):
@@ -227,24 +211,6 @@ def test_values_of_a_row_are_in_the_order_of_the_seeds_and_each_seed_counts_once
     assert tables.over_seeds(EMPTY, "nsynth", "tanh", 10).empty
 
 
-def test_progress_counts_what_the_grid_has_and_what_it_lacks():
-    grid = trials(
-        (
-            Variant("activation", "tanh", seeds={"nsynth-mini": 3, "nsynth": 3}),
-            Variant("cell", "GRU", seeds={"nsynth-mini": 3}),
-        )
-    )
-    table = tables.grid_progress(RESULTS, grid)
-    assert table[["data", "variant"]].to_numpy().tolist() == [
-        ["nsynth-mini", "tanh"], ["nsynth", "tanh"], ["nsynth-mini", "GRU"],
-    ]  # fmt: skip
-    assert table["done"].tolist() == [3, 0, 0]
-    assert table["missing"].tolist() == [0, 3, 3]
-    assert tables.grid_progress(EMPTY, trials())["missing"].sum() == len(trials())
-    with pytest.raises(InputError, match="no trials"):
-        tables.grid_progress(RESULTS, [])
-
-
 def test_two_variants_are_compared_over_their_common_seeds():
     found = tables.compare_variants(RESULTS.sample(frac=1, random_state=0), "nsynth-mini", "tanh", "2018 LSTM", 10)
     expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
@@ -287,12 +253,12 @@ def test_numbers_as_text():
     assert [tables.points(share) for share in (0.011, -0.2, np.nan)] == ["+1.1 points", "−20.0 points", "–"]
     assert [tables.p_value(value) for value in (0.0342, 0.0009)] == ["p = 0.034", "p < 0.001"]
     assert [tables.duration(seconds) for seconds in (4.2, 719, 49_980)] == ["4.2 s", "12 min", "13 h 53 min"]
-    assert tables.interval_text(Interval(0.648, 0.634, 0.663, 0.95)) == "64.8 % (63.4 % to 66.3 %)"
-    assert tables.interval_text(Interval(0.01, -0.02, 0.04, 0.95), tables.points) == (
+    assert tables.interval_text(Interval(0.648, 0.634, 0.663)) == "64.8 % (63.4 % to 66.3 %)"
+    assert tables.interval_text(Interval(0.01, -0.02, 0.04), tables.points) == (
         "+1.0 points (−2.0 points to +4.0 points)"
     )
-    assert tables.interval_text(Interval(1.222, 1.1, 1.35, 0.95), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
-    assert tables.interval_text(Interval(0.5, np.nan, np.nan, 0.95)) == "50.0 %"
+    assert tables.interval_text(Interval(1.222, 1.1, 1.35), "{:.2f}".format) == "1.22 (1.10 to 1.35)"
+    assert tables.interval_text(Interval(0.5, np.nan, np.nan)) == "50.0 %"
 
 
 def test_shares_in_percent_leave_the_table_and_its_other_columns_alone():

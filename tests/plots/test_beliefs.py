@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from nsynth_helpers import plots
-from nsynth_helpers.analysis.beliefs import average_belief
 from nsynth_helpers.data.metadata import FAMILIES
 
 STEPS = 20
@@ -46,7 +45,7 @@ def test_the_answer_is_never_grey():
 
 
 def test_average_beliefs_have_a_panel_for_each_family(belief):
-    _, axes = plots.plot_average_beliefs({"LSTM": average_belief(belief, [2, 2, 2])})
+    _, axes = plots.plot_average_beliefs({"LSTM": pd.DataFrame(belief[0], columns=FAMILIES, index=range(1, STEPS + 1))})
     panel = next(ax for ax in axes if ax.get_title() == "flute")
     np.testing.assert_allclose(panel.lines[0].get_ydata()[[0, -1]], [0.12, 0.8])
     np.testing.assert_allclose(panel.lines[0].get_xdata()[[0, -1]], [0.01, STEPS * 0.01])
