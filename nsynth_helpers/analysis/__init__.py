@@ -11,7 +11,7 @@ from nsynth_helpers.analysis.outcomes import (
     nearest_and_farthest, scores_of_confusion, scores_table,
 )
 from nsynth_helpers.analysis.statistics import (
-    Difference, Interval, McNemar, clustered_bootstrap, clustered_difference, clustered_t_interval,
+    Difference, Interval, clustered_bootstrap, clustered_difference, clustered_t_interval,
     detectable_mean_difference, mcnemar_test, mean_difference, two_proportion_test, wilson_interval,
 )
 from nsynth_helpers.analysis.tables import (

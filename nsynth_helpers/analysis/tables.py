@@ -133,18 +133,16 @@ def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping | Non
     """
     from nsynth_helpers.models import build_network  # here, since it loads torch
 
-    columns = {}
-    for network in ("lstm", "blstm") if report else ():
-        columns[f"2018 {NETWORK_NAMES[network]}"] = (
-            _shape_of(build_network(network))
-            | {name: report.get(setting, UNKNOWN) for setting, name in SHOWN_SETTINGS.items()}
-            | {"optimizer": report["optimizer"].lower(), "training notes shuffled": False}
-            | {"input of a step": report["input_size"], "hidden size": report["hidden_size"]}
-            | {"layers": report["num_layers"]}
-        )
-    for name, config in configs.items():
-        shown = {name: getattr(config, setting) for setting, name in SHOWN_SETTINGS.items()}
-        columns[name] = _shape_of(config.build_network()) | shown
+    known = {name: (config.build_network(), vars(config)) for name, config in configs.items()}
+    if report:
+        facts = report | {"optimizer": report["optimizer"].lower(), "shuffle": False}
+        shape = {argument: report[argument] for argument in ("input_size", "hidden_size", "num_layers")}
+        networks = {f"2018 {NETWORK_NAMES[network]}": build_network(network, **shape) for network in ("lstm", "blstm")}
+        known = {name: (network, facts) for name, network in networks.items()} | known
+    columns = {
+        name: _shape_of(network) | {shown: facts.get(setting, UNKNOWN) for setting, shown in SHOWN_SETTINGS.items()}
+        for name, (network, facts) in known.items()
+    }
 
     def text(value) -> str:
         if isinstance(value, bool):
@@ -254,7 +252,7 @@ def compare_variants(results: pd.DataFrame, data: str, variant: str, baseline: s
     if len(gains) >= FEWEST_VALUES:
         interval = mean_difference(values, others, paired=True)
         low, high = interval.low, interval.high
-        detectable = detectable_mean_difference(gains.std(), len(gains), paired=True)
+        detectable = detectable_mean_difference(gains.std(), len(gains))
     improved = (gains > 0).mean() + (gains == 0).mean() / 2
     both_learnt = (learnt(results, data, name, epochs) for name in (variant, baseline))
     return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)

@@ -1,29 +1,17 @@
 """Figures from tidy tables and arrays: each function returns ``fig, ax`` and draws into ``ax`` where it is given."""
 
+# ruff: noqa: I001
+# fmt: off
 from nsynth_helpers.plots.beliefs import plot_average_beliefs, plot_decisions, plot_note_beliefs, plot_saliency
 from nsynth_helpers.plots.data import (
-    plot_levels,
-    plot_note_counts,
-    plot_pitches,
-    plot_shared_instruments,
-    plot_velocities,
+    plot_levels, plot_note_counts, plot_pitches, plot_shared_instruments, plot_velocities,
 )
 from nsynth_helpers.plots.notes import (
-    log_mel_spectrogram,
-    plot_family_spectrograms,
-    plot_family_waveforms,
-    plot_frames,
-    plot_gallery,
-    plot_log_mel_spectrogram,
-    plot_note,
-    plot_waveform,
+    log_mel_spectrogram, plot_family_spectrograms, plot_family_waveforms, plot_frames, plot_gallery,
+    plot_log_mel_spectrogram, plot_waveform,
 )
 from nsynth_helpers.plots.results import (
-    plot_confusion_matrices,
-    plot_confusion_matrix,
-    plot_intervals,
-    plot_logits_and_probabilities,
-    plot_reliability,
+    plot_confusion_matrices, plot_confusion_matrix, plot_intervals, plot_logits_and_probabilities, plot_reliability,
 )
 from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, save_figure, use_style
 from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection

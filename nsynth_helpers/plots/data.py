@@ -18,6 +18,7 @@ from nsynth_helpers.data.metadata import (
     seen_in,
 )
 from nsynth_helpers.plots.style import (
+    COLOURS,
     HATCHES,
     PAGE,
     WIDE,
@@ -54,16 +55,26 @@ def plot_pitches(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     """
     fig, ax = new_axes(ax, PAGE)
     families = [family for family in OFFICIAL_FAMILIES if family in set(notes["family"])]
-    order = {"order": families, "hue_order": splits_in_order(notes["split"])}
-    look = {"whis": (0, 100), "linewidth": 1, "medianprops": {"color": "white", "linewidth": 3}}
-    sns.boxplot(notes, x="pitch", y="family", hue="split", **order, **look, ax=ax)
-    for container, hatch in zip(ax.containers, HATCHES, strict=False):
-        for box in container.boxes:
-            box.set(hatch=hatch, edgecolor="black")
+    splits = splits_in_order(notes["split"])
+    height = 0.8 / len(splits)
+    look = {"whis": (0, 100), "medianprops": {"color": "white", "linewidth": 3}, "patch_artist": True}
+    for number, split in enumerate(splits):
+        # Not seaborn.boxplot: it calls matplotlib in a way that is to go.
+        ax.boxplot(
+            [notes.loc[(notes["split"] == split) & (notes["family"] == family), "pitch"] for family in families],
+            positions=np.arange(len(families)) + height * (number - (len(splits) - 1) / 2),
+            widths=height,
+            orientation="horizontal",
+            boxprops={"facecolor": COLOURS[number], "hatch": HATCHES[number]},
+            label=split,
+            **look,
+        )
+    ax.set_yticks(range(len(families)), families)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
     for pitch, name in zip(PIANO_PITCHES, ("ends of a piano", None), strict=True):
         ax.axvline(pitch, color="black", linestyle=":", linewidth=1, label=name)
     ax.set(xlabel="pitch (MIDI number; 60 is middle C)", ylabel="family")
-    ax.get_legend().remove()
     legend_below(fig, ax)
     return fig, ax
 

@@ -90,16 +90,6 @@ def _level_bar(fig: Figure, image, ax) -> None:
     fig.colorbar(image, ax=ax, label="level (dB; 0 is the note's strongest)", aspect=30, pad=0.02)
 
 
-def plot_note(waveform: np.ndarray, note_str: str, ax=None) -> tuple[Figure, np.ndarray]:
-    """One note (int16, 16 kHz): its waveform, in the colour of its family, and its log-mel spectrogram."""
-    fig, panels = new_panels(ax, 1, 2, WIDE)
-    plot_waveform(waveform, panels[0], FAMILY_COLOURS[parse_note_str(note_str)["family"]])
-    plot_log_mel_spectrogram(waveform, panels[1])
-    panels[0].set_title(note_str)
-    panels[1].set_title("log-mel spectrogram")
-    return fig, panels
-
-
 def plot_family_waveforms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple[Figure, np.ndarray]:
     """A page of waveforms (int16, 16 kHz, by ``note_str``), one note a family, each with its own amplitude scale."""
     fig, panels = _family_panels(ax, len(waveforms), columns=2, sharex=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from nsynth_helpers.analysis import statistics
 from nsynth_helpers.settings import InputError
@@ -127,15 +126,14 @@ def test_clustered_difference_is_paired():
 def test_mcnemar_on_the_approval_ratings_of_agresti():
     # Agresti, Categorical Data Analysis, table 10.1: 794, 150, 86, 570; exact, of 236 coins 150 heads or more, twice.
     test = statistics.mcnemar_test(*booleans(794, 150, 86, 570))
-    assert (test.both, test.only_a, test.only_b, test.neither) == (794, 150, 86, 570)
-    assert test.p_value == pytest.approx(2 * stats.binom.sf(149, 236, 0.5))
+    assert test == pytest.approx(2 * stats.binom.sf(149, 236, 0.5))
 
 
 def test_mcnemar_is_exact_when_few_notes_are_discordant():
     test = statistics.mcnemar_test(*booleans(20, 8, 1, 20))
-    assert test.p_value == pytest.approx(2 * (1 + 9) / 2**9)
-    assert statistics.mcnemar_test(*booleans(20, 42, 42, 5)).p_value == 1, "equal counts speak against nothing"
-    assert statistics.mcnemar_test(*booleans(20, 0, 0, 5)).p_value == 1
+    assert test == pytest.approx(2 * (1 + 9) / 2**9)
+    assert statistics.mcnemar_test(*booleans(20, 42, 42, 5)) == 1, "equal counts speak against nothing"
+    assert statistics.mcnemar_test(*booleans(20, 0, 0, 5)) == 1
 
 
 def test_mcnemar_refuses_other_notes():
@@ -185,31 +183,20 @@ def test_one_seed_cannot_be_compared():
             statistics.mean_difference(a, b, paired)
 
 
-@pytest.mark.parametrize(("paired", "seeds", "sizes"), [(False, 17, 1.0), (True, 34, 0.5)])
-def test_detectable_mean_difference_agrees_with_cohen(paired, seeds, sizes):
-    # Cohen (1988): d = 1 needs 17 in each group; a paired d = 0.5 needs 34 pairs (80 %, two-sided 5 %).
-    assert statistics.detectable_mean_difference(2.0, seeds, paired) == pytest.approx(2 * sizes, rel=0.02)
+def test_detectable_mean_difference_agrees_with_cohen():
+    # Cohen (1988): a paired d = 0.5 needs 34 pairs (80 %, two-sided 5 %).
+    assert statistics.detectable_mean_difference(2.0, 34) == pytest.approx(2 * 0.5, rel=0.02)
 
 
-@pytest.mark.parametrize(("seeds", "alpha"), [(2, 0.025), (3, 0.0125)])
-def test_detectable_mean_difference_is_found_four_times_in_five_by_few_seeds_at_a_strict_level(seeds, alpha):
-    """There statsmodels' solver is wrong."""
-    distance = statistics.detectable_mean_difference(1.0, seeds, paired=True, alpha=alpha) * np.sqrt(seeds)
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+def test_detectable_mean_difference_is_found_four_times_in_five(seeds):
+    distance = statistics.detectable_mean_difference(1.0, seeds) * np.sqrt(seeds)
     generator = np.random.default_rng(0)
     spread = np.sqrt(generator.chisquare(seeds - 1, 400_000) / (seeds - 1))
     t = (distance + generator.normal(size=400_000)) / spread
-    assert (np.abs(t) > stats.t.isf(alpha / 2, seeds - 1)).mean() == pytest.approx(0.8, abs=0.003)
+    assert (np.abs(t) > stats.t.isf(0.025, seeds - 1)).mean() == pytest.approx(0.8, abs=0.003)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
-def test_detectable_mean_difference_agrees_with_statsmodels_at_whole_degrees_of_freedom(seeds):
-    paired = TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
-    assert statistics.detectable_mean_difference(1.0, seeds, paired=True) == pytest.approx(paired, rel=1e-5)
-    apart = TTestIndPower().solve_power(nobs1=seeds, alpha=0.05, power=0.8)
-    assert statistics.detectable_mean_difference(1.0, seeds) == pytest.approx(apart, rel=1e-5)
-
-
-def test_detectable_mean_difference_of_three_seeds_is_finite_and_of_one_refused():
-    assert 3 < statistics.detectable_mean_difference(1.0, 3) < 3.2
+def test_detectable_mean_difference_of_one_seed_is_refused():
     with pytest.raises(InputError, match="two seeds or more"):
         statistics.detectable_mean_difference(1.0, 1)

@@ -216,9 +216,7 @@ def test_two_variants_are_compared_over_their_common_seeds():
     expected = mean_difference([0.51, 0.50, 0.55], BASELINE, paired=True)
     assert found[:3] == pytest.approx((expected.estimate, expected.low, expected.high))
     assert (found.seeds, found.probability_of_improvement) == (3, pytest.approx(2 / 3))
-    assert found.detectable == pytest.approx(
-        detectable_mean_difference(np.std([1, -2, 1], ddof=1) / 100, 3, paired=True)
-    )
+    assert found.detectable == pytest.approx(detectable_mean_difference(np.std([1, -2, 1], ddof=1) / 100, 3))
     without_seed_1 = RESULTS[(RESULTS["variant"] != "tanh") | (RESULTS["seed"] > 1)]
     fewer = tables.compare_variants(without_seed_1, "nsynth-mini", "tanh", "2018 LSTM", 10)
     assert (fewer.seeds, fewer.estimate) == (2, pytest.approx(-0.005)), "the second seed must meet the second"

@@ -41,7 +41,6 @@ FIGURES = {
     "plot_levels": ((NOTES.assign(peak=np.linspace(0, 1, len(NOTES))),), None, "of full scale|(%)"),
     "plot_waveform": ((TONE,), None, "(s)|of full scale"),
     "plot_log_mel_spectrogram": ((TONE,), None, "(s)|(Hz|(dB"),
-    "plot_note": ((TONE, NAMES["train"][0]), 2, "(s)|of full scale|(Hz|(dB"),
     "plot_family_waveforms": ((dict.fromkeys(NAMES["valid"], TONE),), 2, "(s)|of full scale"),
     "plot_family_spectrograms": ((dict.fromkeys(NAMES["valid"], TONE),), 2, "(s)|(Hz|(dB"),
     "plot_frames": ((TONE,), 2, "(ms)|of full scale|10 ms each|62.5 µs each"),
