@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-report: $(STAMP)  ## train both networks, run every notebook, write build/report/index.html
-	@$(RUN) -m nsynth_helpers report
+report: $(STAMP)  ## train both networks, run every notebook, write build/report/index.html; with PDF=1 also print it
+	@$(RUN) -m nsynth_helpers report $(if $(filter 1,$(PDF)),--pdf)
 
 # One epoch and an empty folder of runs: no earlier run can hide a broken training. A worker for each core takes whole
 # files, so that the cells of a notebook share their kernel; one thread each, as more threads than cores wait for one

@@ -198,11 +198,12 @@ def report(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Also overwrite the committed notebooks, figures and runs.")
     ] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print each chapter, by an installed Chromium.")] = False,
 ) -> None:
     """Run every notebook and write the HTML report; prints its path last."""
     from nsynth_helpers.report import make_report
 
-    typer.echo(make_report(_settings(), refresh))
+    typer.echo(make_report(_settings(), refresh, pdf))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nsynth_helpers import report, view
+from nsynth_helpers.report import pages
 from nsynth_helpers.settings import InputError, Settings
 
 MATH = re.compile(r"<math.*?</math>", re.DOTALL)
@@ -34,8 +35,7 @@ def write_notebook(tmp_path, monkeypatch):
 
 
 def export(tmp_path, *cells) -> str:
-    report._export(new_notebook(cells=list(cells)), tmp_path / "page.html")
-    return (tmp_path / "page.html").read_text()
+    return pages.Pages(tmp_path, {"page": "A page"}).write("page", new_notebook(cells=list(cells))).read_text()
 
 
 def test_formulas_of_cells_and_outputs_need_no_network(tmp_path):
@@ -174,7 +174,6 @@ def test_a_note_view_lives_on_the_page_without_a_kernel(tmp_path):
     output = new_output("display_data", {view.WIDGET_VIEW: {"model_id": "model"}})
     notebook = new_notebook(cells=[new_code_cell("explore()", outputs=[output])])
     notebook.metadata["widgets"] = {view.WIDGET_STATE: state}
-    report._export(notebook, tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
+    page = pages.Pages(tmp_path, {"page": "A page"}).write("page", notebook).read_text()
     assert '{"kind":"explorer"}' in page and page.count(view.script()) == 1
     assert notebook.cells[0].outputs[0].data == {view.WIDGET_VIEW: {"model_id": "model"}}

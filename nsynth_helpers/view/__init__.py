@@ -29,8 +29,12 @@ def embed(data: dict) -> str:
 
 
 def script() -> str:
-    """The module, and the call that brings every `embed` of the page to life; once a page, after the last of them."""
-    mounting = f'for (const el of document.querySelectorAll(".{PLACE}")) mount(el, JSON.parse(el.textContent));'
+    """The module, and the call that brings every `embed` of the page to life; once a page, after the last of them.
+
+    Where pages share their sounds (``nsynthSounds``, from key to base64), a view's ``sound`` may be a key.
+    """
+    mounting = f"""const heard = (name, value) => (name === "sound" && globalThis.nsynthSounds?.[value]) || value;
+for (const el of document.querySelectorAll(".{PLACE}")) mount(el, JSON.parse(el.textContent, heard));"""
     return f'<script type="module">\n{MODULE}\n{mounting}\n</script>'
 
 

@@ -1,20 +1,22 @@
-"""The note view on a page without a kernel and without a network, as in the report."""
+"""The report's pages, opened from the file system without a network: their note views, sounds, tables and code."""
 
 import base64
 
+import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nsynth_helpers import view, widgets
 from nsynth_helpers.analysis.outcomes import make_outcomes, nearest_and_farthest
 from nsynth_helpers.data.cache import load_split
 from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.plots.notes import log_mel_spectrogram
+from nsynth_helpers.report import NOTEBOOKS
+from nsynth_helpers.report.pages import Pages, title_of
 from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.runs import Run
 
-HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>page</title>'
-STYLE = "<style>@media (prefers-color-scheme: dark) { body { background: #111; color: #eee } }</style>"
 VIEWS = ("explorer", "confusion", "gallery")
 
 
@@ -33,29 +35,40 @@ def report(test_split, tmp_path_factory):
         widgets.ConfusionExplorer(outcomes, test_split, runs=runs, stored=12),
         widgets.ExtremesGallery(nearest_and_farthest(outcomes["LSTM"]), test_split, "LSTM", runs["LSTM"]),
     ]
-    path = tmp_path_factory.mktemp("report") / "page.html"
-    path.write_text(HEAD + STYLE + "".join(view.embed(widget.data) for widget in shown) + view.script())
-    return path
+    states = {str(i): {"state": {"_esm": view.MODULE, "data": widget.data}} for i, widget in enumerate(shown)}
+    outputs = [new_output("display_data", {view.WIDGET_VIEW: {"model_id": i}}) for i in states]
+    notebook = new_notebook(cells=[new_code_cell("views", outputs=outputs)])
+    notebook.metadata["widgets"] = {view.WIDGET_STATE: {"state": states}}
+    return Pages(tmp_path_factory.mktemp("report"), {"page": "Views"}).write("page", notebook)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """The committed notebooks as a report."""
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    pages = Pages(tmp_path_factory.mktemp("book"), {name: title_of(notebook) for name, notebook in notebooks.items()})
+    for name, notebook in notebooks.items():
+        pages.write(name, notebook)
+    return pages.write_index("The committed notebooks.").parent
 
 
 @pytest.fixture
 def opened(chromium, report):
-    """Opens the page with the network off, and fails if it asked for anything outside itself or an error was told."""
+    """Opens a page with the network off, and fails if it asked for anything outside its folder or an error was told."""
     contexts, faults = [], []
 
-    def open_page(width=1400, theme="light"):
+    def open_page(width=1400, theme="light", path=report):
+        own = (path.parent.as_uri(), "blob:", "data:")
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True)
         contexts.append(context)
         page = context.new_page()
-        page.on(
-            "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or faults.append(request.url)
-        )
+        page.on("request", lambda request: request.url.startswith(own) or faults.append(request.url))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda message: message.type == "error" and faults.append(message.text))
-        page.goto(report.as_uri())
-        page.locator(".nsynth-note-view").first.wait_for()
+        page.goto(path.as_uri())
         return page
 
+    open_page.faults = faults
     yield open_page
     for context in contexts:
         context.close()
@@ -110,7 +123,9 @@ def test_the_page_fits_and_takes_the_theme_of_the_system(opened, shots, width, t
 
 
 def test_pictures_have_words(opened):
-    for shown in opened().locator(".nsynth-note-view").all():
+    page = opened()
+    page.locator(".nsynth-note-view").first.wait_for()
+    for shown in page.locator(".nsynth-note-view").all():
         shown.locator(".play:enabled").wait_for()
         canvas, name = shown.locator("canvas"), shown.locator("h3").inner_text()
         assert name in canvas.get_attribute("aria-label")
@@ -135,3 +150,103 @@ def test_the_spectrogram_is_that_of_the_figures(chromium, test_split):
         drawn = np.frombuffer(base64.b64decode(text), "<f4")
         assert np.abs(drawn - log_mel_spectrogram(waveform).ravel()).max() < 0.1
     page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_every_page_of_the_book_fits_and_is_whole(opened, book, shots, width, theme):
+    for path in sorted(book.glob("*.html")):
+        page = opened(width, theme, path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert light == (theme == "light")
+        pictures = page.locator("main img").evaluate_all("all => all.map(i => [i.naturalWidth > 0, i.alt.length])")
+        assert all(loaded and words > 20 for loaded, words in pictures), path.name
+        # A figure keeps its light sheet, and lets it scroll where the page is narrow.
+        assert page.evaluate("[...document.querySelectorAll('.sheet')].every(s => s.offsetWidth <= innerWidth)")
+        if path.name[:2] in ("in", "01", "04", "07"):
+            page.screenshot(path=shots / f"report-{path.stem}-{theme}-{width}.png", full_page=True)
+        page.close()
+
+
+def test_a_web_address_would_be_noticed(opened, book):
+    """Or else no test above could fail."""
+    path = book / "with_an_address" / "page.html"
+    path.parent.mkdir()
+    cell = new_markdown_cell("![a picture](https://example.org/picture.png)")
+    Pages(path.parent, {"page": "Elsewhere"}).write("page", new_notebook(cells=[cell]))
+    opened(path=path).wait_for_load_state()
+    assert "https://example.org/picture.png" in opened.faults
+    opened.faults.clear()
+
+
+def test_the_book_is_read_from_page_to_page(opened, book):
+    page = opened(path=book / "index.html")
+    page.get_by_role("link", name="What a note looks like").click()
+    assert page.evaluate("decodeURI(location.hash)") == "#What-a-note-looks-like"
+    names = []
+    while page.locator("header [rel=next]").count():
+        page.locator("header [rel=next]").click()
+        names.append(page.url.rpartition("/")[2])
+    assert names == sorted(path.name for path in book.glob("[0-9]*.html"))[1:]
+    page.locator("header [rel=prev]").click()
+    page.get_by_role("link", name="Learning NSynth", exact=True).click()
+    assert page.url.endswith("/index.html")
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_contents_are_folded_on_a_phone_alone(opened, book, width):
+    page = opened(width, path=book / "02_lstm_training.html")
+    contents = page.get_by_role("navigation", name="this chapter")
+    link = contents.get_by_role("link", name="The network")
+    if width == 390:
+        assert not link.is_visible()
+        contents.get_by_text("Contents").click()
+    link.click()
+    assert page.locator("h2", has_text="The network").bounding_box()["y"] < 200
+
+
+def test_code_opens_cell_by_cell_and_at_once(opened, book):
+    page = opened(path=book / "02_lstm_training.html")
+    code = page.locator(".code .highlight")
+    assert code.count() > 20 and not any(cell.is_visible() for cell in code.all())
+    page.locator(".code summary").nth(3).focus()
+    page.keyboard.press("Enter")
+    assert [cell.is_visible() for cell in code.all()].index(True) == 3
+    page.get_by_role("button", name="show all code").press("Enter")
+    assert all(cell.is_visible() for cell in code.all())
+    page.get_by_role("button", name="show all code").press("Enter")
+    assert not any(cell.is_visible() for cell in code.all())
+
+
+def test_every_player_plays(opened, book):
+    for name in ("01_data_exploration", "04_result_analysis", "05_closer_look"):
+        page = opened(path=book / f"{name}.html")
+        page.wait_for_function(
+            "[...document.querySelectorAll('audio')].every(a => a.readyState > 1 && a.duration > 0.9)"
+        )
+        player = page.locator("audio").first
+        player.evaluate("player => { player.muted = true; return player.play(); }")
+        page.wait_for_function("player => player.currentTime > 0.1", arg=player.element_handle())
+
+
+def test_verdicts_are_filtered_by_keyboard(opened, book):
+    page = opened(390, path=book / "07_discussion.html")
+    rows = page.locator("#T_claims tbody tr:visible")
+    assert rows.count() == 14
+    page.get_by_label("verdict").first.focus()
+    page.keyboard.press("f")
+    found = rows.all_inner_texts()
+    assert 0 < len(found) < 14 and all("fails" in text for text in found)
+    page.get_by_label("find").first.press_sequentially("similar families")
+    assert rows.count() == 1 and "similar" in rows.inner_text()
+    assert page.locator(".filter output").first.inner_text() == "1 of 14 rows"
+
+
+def test_without_scripts_the_whole_text_is_there(chromium, book):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / "07_discussion.html").as_uri())
+    assert page.locator("#T_claims tbody tr:visible").count() == 14
+    assert page.get_by_role("navigation", name="this chapter").get_by_role("link").first.is_visible()
+    context.close()
