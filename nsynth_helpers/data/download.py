@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 import requests
 import urllib3
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 from tqdm.auto import tqdm
 
-from nsynth_helpers.data.archives import ARCHIVE_NAMES, AUDIO_SUFFIXES, EXAMPLES, MAX_EXAMPLES_BYTES, open_members
+from nsynth_helpers.data.archives import ARCHIVE_NAMES
 from nsynth_helpers.data.metadata import OFFICIAL_NOTES
 from nsynth_helpers.settings import InputError, file_lock, shown, write_json
 
@@ -29,15 +29,12 @@ OFFICIAL_URLS = (
     "https://storage.googleapis.com/magentadata/datasets/nsynth/",
     "http://download.magenta.tensorflow.org/datasets/nsynth/",
 )
-# A note of 4 s is 128,044 bytes; the rest is room for padding.
-NOTE_BYTES_LIMIT = 200_000
+# A note of 4 s is 128,044 bytes before it is compressed.
+NOTE_BYTES_LIMIT = 128_044
 DISK_CHUNK = 1 << 20
 # Small, because what a broken connection had gathered of one piece is lost.
 NETWORK_CHUNK = 1 << 16
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
-# Answers to deal with rather than to refuse: a range past the end, and servers that do not know HEAD.
-TELLING_STATUSES = (405, 416, 501)
-CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<size>\d+|\*)")
 SUFFIXES = (".part", ".part.json", ".rejected", ".verified.json", ".lock")
 
 
@@ -46,9 +43,7 @@ class Archive:
     """What a downloaded archive must prove to be; what is None is not compared."""
 
     split: str
-    notes: int
-    examples_sha256: str | None = None
-    md5: str | None = None
+    md5: str
     sha256: str | None = None
     bytes: int | None = None
 
@@ -57,27 +52,18 @@ class Archive:
         """The file's name, on the server and on disk."""
         return ARCHIVE_NAMES[0].format(self.split)
 
-    @property
-    def unpacked_limit(self) -> int:
-        """Most bytes that its files may have together; what goes beyond is refused as a gzip bomb."""
-        return self.notes * NOTE_BYTES_LIMIT + MAX_EXAMPLES_BYTES
 
-
-# NSynth's publisher gives no checksums. Those of the archives stand, the same, in several independent public projects
-# that download NSynth; that of the test split's examples.json is of a complete copy of the 4,096 notes.
-PINS = {
-    "train": {
-        "md5": "fde6665a93865503ba598b9fac388660",
-        "sha256": "15c5100fc40c3a262f9b42707c15ffed30b8fec58c0d9b88d4136f6cb1fddefe",
-        "bytes": 23_815_298_079,
-    },
-    "valid": {"md5": "87e94a00a19b6dbc99cf6d4c0c0cae87"},
-    "test": {
-        "md5": "5e6f8719bf7e16ad0a00d518b78af77d",
-        "examples_sha256": "74df2dd960c156cd5e8757d8afb1fe30e6a233aa99043a29037e7b54cde6908f",
-    },
+# NSynth's publisher gives no checksums. These stand, the same, in several independent public projects that download it.
+OFFICIAL_ARCHIVES = {
+    "train": Archive(
+        "train",
+        md5="fde6665a93865503ba598b9fac388660",
+        sha256="15c5100fc40c3a262f9b42707c15ffed30b8fec58c0d9b88d4136f6cb1fddefe",
+        bytes=23_815_298_079,
+    ),
+    "valid": Archive("valid", md5="87e94a00a19b6dbc99cf6d4c0c0cae87"),
+    "test": Archive("test", md5="5e6f8719bf7e16ad0a00d518b78af77d"),
 }
-OFFICIAL_ARCHIVES = {split: Archive(split, OFFICIAL_NOTES[split], **pins) for split, pins in PINS.items()}
 
 
 @dataclass(frozen=True)
@@ -95,15 +81,12 @@ class RetryPolicy:
     least_rate: float = 1_000.0
 
 
-RETRY_POLICY = RetryPolicy()
-
-
 def download(
     splits: Iterable[str],
     to: Path,
     base_urls: Sequence[str] = OFFICIAL_URLS,
     archives: Mapping[str, Archive] = OFFICIAL_ARCHIVES,
-    policy: RetryPolicy = RETRY_POLICY,
+    policy: RetryPolicy = RetryPolicy(),
 ) -> list[Path]:
     """Download the archives of the splits, go on where an earlier run stopped, and return them verified.
 
@@ -125,8 +108,8 @@ def download(
         downloads = []
         for archive in (archives[split] for split in splits):
             urls = [f"{base_url.rstrip('/')}/{archive.name}" for base_url in base_urls]
-            prove = lambda path, archive=archive: verify_archive(path, archive)  # noqa: E731
-            downloads.append(Download(urls, to / archive.name, archive.unpacked_limit, prove, session, policy))
+            prove, limit = partial(verify_archive, archive=archive), OFFICIAL_NOTES[archive.split] * NOTE_BYTES_LIMIT
+            downloads.append(Download(urls, to / archive.name, limit, prove, session, policy))
         _require_space(to, sum(one.bytes_to_come() for one in downloads))
         try:
             return [one.finish() for one in downloads]
@@ -136,44 +119,19 @@ def download(
 
 
 def verify_archive(path: Path, archive: Archive) -> dict:
-    """Prove an archive by its digests, and by its content in one stream that writes nothing to disk.
-
-    Returns ``bytes``, ``md5``, ``sha256``, ``notes`` and ``examples_sha256``; raises an `InputError` if one of them is
-    not the expected one, gzip or tar is damaged, a member is unsafe, or they are too large.
-    """
-    found = _digests(path)
-    _require(path, archive, found)
-    folder, unpacked = PurePosixPath(f"nsynth-{archive.split}"), 0
-    found |= {"notes": 0, "examples_sha256": "missing"}
-    with tqdm(total=archive.notes, desc=f"verify {archive.name}", unit=" notes", leave=False) as bar:
-        for name, content in open_members(path):
-            unpacked += len(content)
-            if unpacked > archive.unpacked_limit:
-                raise InputError(f"{path} unpacks to more than {archive.unpacked_limit:,} bytes; fetch it again.")
-            member = PurePosixPath(name)
-            if member == folder / EXAMPLES:
-                found["examples_sha256"] = hashlib.sha256(content).hexdigest()
-            elif member.parent == folder / "audio" and member.suffix in AUDIO_SUFFIXES:
-                found["notes"] += 1
-                bar.update()
-    _require(path, archive, found)
-    return found
-
-
-def _digests(path: Path) -> dict:
+    """The ``bytes``, ``md5`` and ``sha256`` of a file; an `InputError` if one of them is not that of the archive."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with path.open("rb") as file:
+    bar = tqdm(desc=f"verify {archive.name}", total=path.stat().st_size, unit="B", unit_scale=True, leave=False)
+    with path.open("rb") as file, bar:
         while piece := file.read(DISK_CHUNK):
             md5.update(piece)
             sha256.update(piece)
-        return {"bytes": file.tell(), "md5": md5.hexdigest(), "sha256": sha256.hexdigest()}
-
-
-def _require(path: Path, archive: Archive, found: dict) -> None:
-    for field in fields(archive)[1:]:
-        value, expected = found.get(field.name), getattr(archive, field.name)
-        if value == "missing" or (None not in (value, expected) and value != expected):
-            raise InputError(f"{path} is not the archive of {archive.split}: {field.name} is {value}, not {expected}.")
+            bar.update(len(piece))
+        found = {"bytes": file.tell(), "md5": md5.hexdigest(), "sha256": sha256.hexdigest()}
+    for fact, value in found.items():
+        if (expected := getattr(archive, fact)) not in (None, value):
+            raise InputError(f"{path} is not the archive of {archive.split}: {fact} is {value}, not {expected}.")
+    return found
 
 
 class Interrupted(Exception):
@@ -190,9 +148,9 @@ class Version(BaseModel):
     @classmethod
     def of(cls, response: requests.Response) -> Version:
         """The version that a response states."""
-        text = response.headers.get("Content-Length") if response.status_code == 200 else _range(response).get("size")
-        mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        return cls(size=int(text) if text and text.isdecimal() else None, mark=mark)
+        stated, is_whole = response.headers, response.status_code == 200
+        size = stated.get("Content-Length", "") if is_whole else stated.get("Content-Range", "").rpartition("/")[2]
+        return cls(size=int(size) if size.isdecimal() else None, mark=stated.get("ETag") or stated.get("Last-Modified"))
 
     @property
     def condition(self) -> dict[str, str]:
@@ -202,11 +160,6 @@ class Version(BaseModel):
         return {"If-Range": self.mark} if usable else {}
 
 
-def _range(response: requests.Response) -> dict[str, str]:
-    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    return match.groupdict() if match else {}
-
-
 class Download:
     """One file on its way to disk: ``<path>.part`` until its content is proven right, then ``<path>``.
 
@@ -214,7 +167,7 @@ class Download:
     them. `prove` takes a path and raises an `InputError` if the content is not right, else returns facts to record.
     """
 
-    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, session, policy=RETRY_POLICY):
+    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, session, policy: RetryPolicy):
         self.urls, self.url, self.path, self.limit, self.prove = urls, urls[0], path, limit, prove
         self.session, self.policy = session, policy
         own = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
@@ -234,7 +187,7 @@ class Download:
     @property
     def received(self) -> int:
         """Bytes of the part that can be continued."""
-        return _file_size(self.part) if self.version else 0
+        return self.part.stat().st_size if self.version and self.part.exists() else 0
 
     @property
     def is_whole(self) -> bool:
@@ -297,7 +250,9 @@ class Download:
             ) from None
 
     @contextmanager
-    def _exchange(self, method: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    def _exchange(
+        self, method: str, expected: Sequence[int], headers: Mapping[str, str]
+    ) -> Iterator[requests.Response]:
         """Send a request, and sort what goes wrong into what may pass and what is final."""
         # The file itself is wanted, not a compressed transfer of it: byte ranges count its bytes.
         headers = {"Accept-Encoding": "identity"} | headers
@@ -307,7 +262,7 @@ class Download:
                 answer = f"is answered with {response.status_code} {shown(response.reason or '', 80)}"
                 if response.status_code in PASSING_STATUSES:
                     raise Interrupted(f"it {answer}")
-                if response.status_code >= 400 and response.status_code not in TELLING_STATUSES:
+                if response.status_code not in expected:
                     raise InputError(f"{self.url} {answer}; check the base URL.")
                 yield response
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
@@ -319,7 +274,8 @@ class Download:
         for url in self.urls:
             self.url = url
             try:
-                with self._exchange("HEAD", {}) as response:
+                # The last two are of servers that do not know HEAD.
+                with self._exchange("HEAD", (200, 405, 501), {}) as response:
                     return Version.of(response).size if response.status_code == 200 else None
             except (Interrupted, InputError) as error:
                 refusal = error
@@ -340,17 +296,18 @@ class Download:
 
     def _fetch_missing(self) -> None:
         received, version = self.received, self.version
-        headers = {"Range": f"bytes={received}-", **version.condition} if received else {}
-        with self._exchange("GET", headers) as response:
-            offered = Version.of(response)
+        expected, headers = (200,), {}
+        if received:
+            expected, headers = (200, 206, 416), {"Range": f"bytes={received}-", **version.condition}
+        with self._exchange("GET", expected, headers) as response:
+            offered, sent = Version.of(response), response.headers.get("Content-Range", "")
             if response.status_code == 200:
-                _require_space(self.part.parent, (offered.size or 0) - _file_size(self.part))
-                # Emptied before the new version is noted: a kill between the two must not pair old bytes with it.
-                self.part.write_bytes(b"")
+                # Removed before the new version is noted: a kill between the two must not pair old bytes with it.
+                self.part.unlink(missing_ok=True)
+                _require_space(self.part.parent, offered.size or 0)
                 write_json(self.part_version, offered.model_dump())
-            elif received and response.status_code in (206, 416):
-                start = _range(response).get("start")
-                goes_on = int(start) == received if start else response.status_code == 416 and offered.size == received
+            else:
+                goes_on = sent.startswith(f"bytes {received}-") or sent == f"bytes */{received}"
                 stated = ((version.size, offered.size), (version.mark, offered.mark))
                 if not goes_on or any(None not in pair and pair[0] != pair[1] for pair in stated):
                     self.part.unlink()
@@ -358,8 +315,6 @@ class Download:
                 if offered.size is not None:
                     _require_space(self.part.parent, offered.size - received)
                     write_json(self.part_version, {**version.model_dump(), "size": offered.size})
-            else:
-                raise InputError(f"{self.url} is answered with {response.status_code}; check the base URL.")
             if response.status_code != 416:
                 self._append(response)
         if not self.is_whole:
@@ -398,7 +353,3 @@ def _require_space(folder: Path, needed: int) -> None:
 def _stamp(path: Path) -> dict[str, int]:
     """What tells quickly whether a file is still the one that was verified."""
     return {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
-
-
-def _file_size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

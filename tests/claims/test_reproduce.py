@@ -94,7 +94,7 @@ def settings(tmp_path) -> Settings:
 
 
 def run(site, settings, tmp_path, **options):
-    archives = {"test": Archive("test", len(NOTE_STRS), md5=site.md5)}
+    archives = {"test": Archive("test", site.md5)}
     own = {"base_url": site.url, "policy": FAST, "base_urls": [site.url], "archives": archives}
     return reproduce(settings, folder=tmp_path / "kept", **own | options)
 
