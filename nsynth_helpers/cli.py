@@ -213,12 +213,9 @@ def ablations(
     out: Annotated[Path | None, typer.Option(help="The csv file; results/ablations.csv by default.")] = None,
 ) -> None:
     """Run or resume the grid of ablations; what is done is skipped."""
-    from nsynth_helpers.data.archives import find_split
     from nsynth_helpers.training.grid import run_grid, trials
 
     settings, grid = _settings(), trials()
-    for split in Split if real else ():  # before hours of training on nsynth-mini
-        find_split(real.absolute(), split.value)
     table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.absolute(), jobs)
     typer.echo(f"{len(table)} of {len(grid)} trainings are in the table")
 

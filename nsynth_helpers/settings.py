@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import re
 import sys
@@ -12,14 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from tqdm.auto import tqdm
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 MINI = "mini"
 MINI_FOLDER = PROJECT_ROOT / "data" / "nsynth-mini"
-PREFIX = "NSYNTH_"
 LONGEST_SENTENCE, LONGEST_NAME, LONGEST_FILE_NAME = 1_500, 60, 255
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # What libraries say that have exceptions of their own.
@@ -46,6 +46,41 @@ class InputError(Exception):
         super().__init__(shown(sentence, LONGEST_SENTENCE))
 
 
+def _folder(text: str, info: ValidationInfo) -> Path | str:
+    """Take a folder that exists or, but for the data, can be made; a relative path starts at the project's root."""
+    name = info.field_name
+    if name == "data" and text == MINI:
+        return text
+    try:
+        folder = PROJECT_ROOT / Path(text).expanduser()
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if any(len(os.fsencode(part)) > LONGEST_FILE_NAME for part in folder.parts):
+            raise ValueError("a name in it is too long")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise ValueError(f"it can be no folder ({reason}); set it to one") from None
+    if name == "data":
+        if not folder.is_dir():
+            raise ValueError("it is no folder; set it to mini or to a folder of NSynth splits")
+        return text
+    if not existing.is_dir():
+        raise ValueError(f"{existing} is a file; set it to a folder")
+    # A cache that is there may be on a disk that takes no more.
+    is_read = name == "results" or (name == "cache" and folder == existing)
+    if not is_read and not os.access(existing, os.W_OK):
+        raise ValueError(f"{existing} cannot be written to; set it to a folder of yours")
+    return folder
+
+
+Folder = Annotated[Path, BeforeValidator(_folder)]
+# In pydantic's words these are a programmer's.
+PLAIN_WORDS = {
+    "bool_parsing": "it should be 1 (yes) or 0 (no)",
+    "int_parsing": "it should be a whole number",
+    "float_parsing": "it should be a number",
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of one session; each field is the variable ``NSYNTH_<FIELD>``, which README.md explains.
@@ -54,24 +89,25 @@ class Settings:
     for each core); `devices` and `nodes` are those of a distributed training.
     """
 
-    data: str = MINI
-    seconds: float = 1.0
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 0.0008
-    seed: int = 2018
-    workers: int = 0
-    device: str = "auto"
-    precision: str = "32-true"
-    devices: int = 1
-    nodes: int = 1
+    # A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s; other bounds keep out what is absurd.
+    data: Annotated[str, BeforeValidator(_folder)] = MINI
+    seconds: Annotated[float, Field(ge=0.01, le=4)] = 1.0
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] = 32
+    learning_rate: Annotated[float, Field(ge=1e-9, le=1_000)] = 0.0008
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 2018
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "auto", "16-mixed", "bf16-mixed"] = "32-true"
+    devices: Annotated[int, Field(ge=1, le=1_024)] = 1
+    nodes: Annotated[int, Field(ge=1, le=1_024)] = 1
     retrain: bool = False
     skip_bad: bool = False
-    cache: Path = Path("build/cache")
-    runs: Path = Path("build/runs")
-    figures: Path = Path("build/figures")
-    report: Path = Path("build/report")
-    results: Path = Path("results")
+    cache: Folder = PROJECT_ROOT / "build" / "cache"
+    runs: Folder = PROJECT_ROOT / "build" / "runs"
+    figures: Folder = PROJECT_ROOT / "build" / "figures"
+    report: Folder = PROJECT_ROOT / "build" / "report"
+    results: Folder = PROJECT_ROOT / "results"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -88,16 +124,15 @@ class Settings:
         3
         """
         environ = os.environ if environ is None else environ
-        values = {}
-        for field in fields(cls):
-            variable = PREFIX + field.name.upper()
-            text = environ.get(variable, "").strip()
-            default = PROJECT_ROOT / field.default if isinstance(field.default, Path) else field.default
-            try:
-                values[field.name] = _parse(field.name, text, default) if text else default
-            except ValueError as error:
-                raise InputError(f"{variable} is '{shown(text)}'{error}.") from None
-        return cls(**values)
+        texts = {field.name: environ.get(f"NSYNTH_{field.name.upper()}", "").strip() for field in fields(cls)}
+        try:
+            return TypeAdapter(cls).validate_python({name: text for name, text in texts.items() if text})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            [name] = problem["loc"]
+            reason = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+            reason = PLAIN_WORDS.get(problem["type"], reason)
+            raise InputError(f"NSYNTH_{name.upper()} is '{shown(texts[name])}', but {reason}.") from None
 
     @property
     def data_folder(self) -> Path:
@@ -108,67 +143,6 @@ class Settings:
     def data_name(self) -> str:
         """What figures, tables and pages call the data: ``nsynth-mini``, or the folder's name without odd letters."""
         return re.sub(r"[^\w .+-]", "_", self.data_folder.resolve().name)[:LONGEST_NAME]
-
-
-CHOICES = {"device": ("auto", "cpu", "cuda", "mps"), "precision": ("32-true", "auto", "16-mixed", "bf16-mixed")}
-# A seed is what NumPy takes, a note lasts 4 s, and one step of it 0.01 s; other bounds keep out what is absurd.
-RANGES = {
-    "seconds": (0.01, 4),
-    "epochs": (1, 100_000),
-    "batch_size": (1, 100_000),
-    "learning_rate": (1e-9, 1_000),
-    "seed": (0, 2**32 - 1),
-    "workers": (0, 256),
-    "devices": (1, 1_024),
-    "nodes": (1, 1_024),
-}
-TRUTH = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-
-
-def _parse(name: str, text: str, default):
-    """Turn the text of a setting into the type of its default; a ValueError says the rest of the sentence."""
-    if isinstance(default, bool):
-        if text.lower() not in TRUTH:
-            raise ValueError("; set it to 1 (yes) or 0 (no)")
-        return TRUTH[text.lower()]
-    if name in RANGES:
-        kind, (low, high) = type(default), RANGES[name]
-        try:
-            number = kind(text)
-        except ValueError:
-            number = math.nan
-        if not low <= number <= high:
-            word = "a whole number" if kind is int else "a number"
-            raise ValueError(f"; set it to {word} from {low} to {high}")
-        return number
-    if name in CHOICES:
-        if text not in CHOICES[name]:
-            raise ValueError(f"; set it to one of {', '.join(CHOICES[name])}")
-        return text
-    return text if text == MINI and name == "data" else _parse_folder(name, text)
-
-
-def _parse_folder(name: str, text: str) -> Path | str:
-    """Take a folder that exists or, but for the data, can be made; a relative path starts at the project's root."""
-    try:
-        folder = PROJECT_ROOT / Path(text).expanduser()
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
-        if any(len(os.fsencode(part)) > LONGEST_FILE_NAME for part in folder.parts):
-            raise ValueError("a name in it is too long")
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise ValueError(f" ({reason}); set it to a folder") from None
-    if name == "data":
-        if not folder.is_dir():
-            raise ValueError(", which is no folder; set it to mini or to a folder of NSynth splits")
-        return text
-    if not existing.is_dir():
-        raise ValueError(f", but {existing} is a file; set it to a folder")
-    # A cache that is there may be on a disk that takes no more.
-    is_read = name == "results" or (name == "cache" and folder == existing)
-    if not is_read and not os.access(existing, os.W_OK):
-        raise ValueError(f", but {existing} cannot be written to; set it to a folder of yours")
-    return folder
 
 
 def progress_is_off() -> bool:
@@ -200,6 +174,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def reading(place: object, remedy: str) -> Iterator[None]:
+    """Turn what a damaged file, or another text from outside, provokes into an `InputError` with place and remedy."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        field = ".".join(map(str, problem["loc"])) or "content"
+        raise InputError(f"{place} cannot be used ({field}: {problem['msg'].lower()}); {remedy}.") from None
+    except (KeyError, OSError, TypeError, ValueError) as error:  # pandas' and pyarrow's errors are of these
+        reason = getattr(error, "strerror", None) or shown(error)
+        raise InputError(f"{place} cannot be used ({reason}); {remedy}.") from None
+
+
+def validated(kind, text: str | bytes, place: object, remedy: str):
+    """What a text of JSON holds, as `kind` describes it; else an `InputError` names the place, field and remedy."""
+    with reading(place, remedy):
+        return TypeAdapter(kind).validate_json(text)
 
 
 @contextmanager

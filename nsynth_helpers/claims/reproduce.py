@@ -18,7 +18,7 @@ from nsynth_helpers.data.download import Download, RetryPolicy, download
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown
 from nsynth_helpers.training.predict import evaluate_network
-from nsynth_helpers.training.runs import Run, RunConfig, load_weights, save_weights
+from nsynth_helpers.training.runs import Run, RunConfig, load_weights, save_weights, weight_shapes
 
 REPOSITORY = "qiaoran-abbate/NSynthClassificationRNNs"
 COMMIT = "82919f83c058a2d54d80c7c944ce65bd86fcf1b6"
@@ -105,16 +105,21 @@ def reproduce(
         if network not in files:
             url = base_url + quote(file.path)
             try:
-                fetched, path = _as_safetensors(_fetch(url, file, folder / f"{network}.pth", policy), folder)
-                if fetched != network:
-                    raise InputError(f"{url} holds the weights of the other network.")
-                files[network] = path
+                _, files[network] = _as_safetensors(_fetch(url, file, folder / f"{network}.pth", policy), folder)
             except InputError as error:
                 missing[network] = f"{str(error).rstrip('.')}; or fetch {url} by hand and pass it with --weights."
     if not files:
         raise InputError(next(iter(missing.values())))
-    notes = _notes(settings, folder, {"policy": policy} | data_source)
-    test = load_split(replace(settings, data=str(notes), seconds=1.0), "test")
+    data = settings.data
+    if data == MINI:
+        data = str(folder)
+        try:
+            download(["test"], folder, **{"policy": policy} | data_source)
+        except InputError as error:
+            raise InputError(
+                f"{str(error).rstrip('.')}; or pass --data with a folder that holds nsynth-test."
+            ) from None
+    test = load_split(replace(settings, data=data, seconds=1.0), "test")
     return [_evaluate(name, files[name], test, settings) for name in PUBLISHED_WEIGHTS if name in files], missing
 
 
@@ -139,32 +144,17 @@ def _as_safetensors(path: Path, folder: Path) -> tuple[str, Path]:
         raise InputError(f"{path} is no file; pass net_model1.pth or net_model2.pth of {REPOSITORY}.")
     try:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        shapes = {name: value.shape for name, value in weights.items()}
+        shapes = weight_shapes(weights)
     except Exception as error:  # what a hostile or damaged file provokes in torch's unpickler has no common class
         reason = shown(str(error).split("\n")[0], 120)
         raise InputError(f"{path} is no file of weights alone and none of it was used ({reason}).") from None
-    fitting = [network for network in PUBLISHED_WEIGHTS if _shapes(network) == shapes]
-    if not fitting:
-        raise InputError(f"{path} holds the weights of neither network of 2018; pass net_model1.pth or net_model2.pth.")
-    network, kept = build_network(fitting[0]), folder / f"{fitting[0]}.safetensors"
-    network.load_state_dict(weights)
-    save_weights(network, kept)
-    return fitting[0], kept
-
-
-def _shapes(network: str) -> dict[str, torch.Size]:
-    with torch.device("meta"):  # no weights are drawn
-        return {name: value.shape for name, value in build_network(network).state_dict().items()}
-
-
-def _notes(settings: Settings, folder: Path, data_source: dict) -> Path:
-    if settings.data != MINI:
-        return settings.data_folder
-    try:
-        download(["test"], folder, **data_source)
-    except InputError as error:
-        raise InputError(f"{str(error).rstrip('.')}; or pass --data with a folder that holds nsynth-test.") from None
-    return folder
+    for name in PUBLISHED_WEIGHTS:
+        network, kept = build_network(name), folder / f"{name}.safetensors"
+        if weight_shapes(network.state_dict()) == shapes:
+            network.load_state_dict(weights)
+            save_weights(network, kept)
+            return name, kept
+    raise InputError(f"{path} holds the weights of neither network of 2018; pass net_model1.pth or net_model2.pth.")
 
 
 def _evaluate(network: str, weights: Path, test, settings: Settings) -> Reproduction:

@@ -144,10 +144,6 @@ def _is_audio(name: str) -> bool:
     return name.endswith(AUDIO_SUFFIXES) and not name.startswith(".")
 
 
-class _Unsafe(Exception):
-    """What an archive holds and must not; `open_members` turns it into a sentence."""
-
-
 def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the regular files of an untrusted ``.tar`` or ``.tar.gz``, in one streaming pass.
 
@@ -175,16 +171,12 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
             # Only at its end does gzip compare its checksum.
             while stream.read(TAR_BUFFER):
                 pass
-    except _Unsafe as error:
-        raise InputError(
-            f"{path} holds {error}; do not use it, fetch the archive again from a source you trust."
-        ) from None
     except PermissionError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path or download the split.") from None
     except (tarfile.TarError, EOFError, OSError, ValueError, isal_zlib.error, RecursionError) as error:
-        raise InputError(f"{path} is truncated or damaged ({shown(error)}); fetch the archive again.") from None
+        raise InputError(
+            f"{path} is damaged or unsafe ({shown(error)}); fetch the archive again from a source you trust."
+        ) from None
 
 
 def is_gzip(path: Path) -> bool:
@@ -226,21 +218,21 @@ class _ReadAhead:
         content = self.piece[start : self.position]
         self.allowed -= len(content)
         if self.allowed < 0:
-            raise _Unsafe("far more data than its members declare")
+            raise tarfile.TarError("it holds far more data than its members declare")
         return content
 
 
 def _refuse_unsafe(member: tarfile.TarInfo, count: int) -> None:
     path, name = PurePosixPath(member.name), shown(member.name)
     if count >= MAX_MEMBERS:
-        raise _Unsafe(f"more than {MAX_MEMBERS:,} members")
+        raise tarfile.TarError(f"it holds more than {MAX_MEMBERS:,} members")
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or not (path.parts or member.isdir()):
-        raise _Unsafe(f"the unsafe path '{name}'")
+        raise tarfile.TarError(f"it holds the unsafe path '{name}'")
     if not (member.isfile() or member.isdir()):
-        raise _Unsafe(f"'{name}', a link or a device")
+        raise tarfile.TarError(f"it holds '{name}', a link or a device")
     limit = MAX_EXAMPLES_BYTES if path.name == EXAMPLES else MAX_AUDIO_BYTES
     if not 0 <= member.size <= limit:
-        raise _Unsafe(f"'{name}' of {member.size} bytes, a size that it cannot have")
+        raise tarfile.TarError(f"it holds '{name}' of {member.size} bytes, a size that it cannot have")
 
 
 def write_archive(path: Path, split: str, records: dict[str, dict], audio: Iterable[tuple[str, bytes]]) -> None:

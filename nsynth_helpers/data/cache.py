@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import soundfile
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from tqdm.auto import tqdm
 
 from nsynth_helpers.data.archives import (
@@ -30,7 +30,16 @@ from nsynth_helpers.data.archives import (
     is_gzip,
 )
 from nsynth_helpers.data.metadata import OFFICIAL_NOTES, SAMPLE_RATE, SPLITS, parse_examples
-from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, shown, write_text
+from nsynth_helpers.settings import (
+    InputError,
+    Settings,
+    file_lock,
+    one_sentence,
+    progress_is_off,
+    reading,
+    shown,
+    write_text,
+)
 
 WAVEFORMS, NOTES, RECORD = "waveforms.int16", "notes.parquet", "cache.json"
 # All that a cache, or the build of one, ever holds; decoded.txt is from builds of earlier versions.
@@ -305,45 +314,32 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
 
 
 def _open(source: SplitSource, folder: Path, settings: Settings) -> NSynthSplit:
-    def refuse(file: str, problem: str) -> None:
-        raise InputError(f"{folder / file} is damaged ({problem}); {REBUILD}.")
-
-    try:
+    with reading(folder / RECORD, REBUILD):
         record = CacheRecord.model_validate_json((folder / RECORD).read_bytes())
-        _refuse_changed(source, folder, record)
+        if record.shape[1] != round(settings.seconds * SAMPLE_RATE):
+            raise ValueError(f"shape: {record.shape[1]} samples are not {settings.seconds:g} s")
+    current = fingerprint(source)
+    if record.fingerprint != current:
+        # Only its time may have changed, as in a fresh checkout; then the bytes are still the same.
+        if record.content is None or record.content != content_digest(source.path):
+            raise InputError(f"{source.path} has changed since its cache {folder} was made; {REBUILD}.")
+        # On a disk that nobody writes to the bytes are compared again next time.
+        with suppress(OSError):
+            write_text(folder / RECORD, record.model_copy(update={"fingerprint": current}).model_dump_json(indent=1))
+    with reading(folder / WAVEFORMS, REBUILD):
         if (folder / WAVEFORMS).stat().st_size != 2 * record.shape[0] * record.shape[1]:
-            refuse(WAVEFORMS, "it has other bytes than its record says")
+            raise ValueError("it has other bytes than its record says")
         waveforms = np.memmap(folder / WAVEFORMS, dtype=np.int16, mode="r", shape=record.shape)
+    with reading(folder / NOTES, REBUILD):
         notes = pd.read_parquet(folder / NOTES)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        refuse(RECORD, ": ".join([*map(str, problem["loc"]), shown(problem["msg"])]))
-    except PermissionError:
-        raise
-    except (OSError, ValueError) as error:
-        refuse("", shown(error))
-    if record.shape[1] != round(settings.seconds * SAMPLE_RATE):
-        refuse(RECORD, f"shape: {record.shape[1]} samples are not {settings.seconds:g} s")
-    for column, is_right in IS_RIGHT.items():
-        if column not in notes or not is_right(notes[column]):
-            refuse(NOTES, f"column {column} is missing or of another type")
-    if len(notes) != len(waveforms):
-        refuse(NOTES, f"it has {len(notes)} rows for {len(waveforms)} notes")
+        for column, is_right in IS_RIGHT.items():
+            if not is_right(notes[column]):
+                raise ValueError(f"column {column} is of another type")
+        if len(notes) != len(waveforms):
+            raise ValueError(f"it has {len(notes)} rows for {len(waveforms)} notes")
     if record.skipped:
         if not settings.skip_bad:
             raise InputError(record.skipped[0])
         left_out = f"{len(record.skipped)} bad or missing; the first: {record.skipped[0]}"
         tqdm.write(f"Left out of the {source.split} split: {left_out}", file=sys.stderr)
     return NSynthSplit(source.split, notes, waveforms, record.digest, record.skipped)
-
-
-def _refuse_changed(source: SplitSource, folder: Path, record: CacheRecord) -> None:
-    current = fingerprint(source)
-    if record.fingerprint == current:
-        return
-    # Only its time may have changed, as in a fresh checkout; then the bytes are still the same.
-    if record.content is None or record.content != content_digest(source.path):
-        raise InputError(f"{source.path} has changed since its cache {folder} was made; {REBUILD}.")
-    # On a disk that nobody writes to the bytes are compared again next time.
-    with suppress(OSError):
-        write_text(folder / RECORD, record.model_copy(update={"fingerprint": current}).model_dump_json(indent=1))

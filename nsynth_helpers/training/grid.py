@@ -19,7 +19,7 @@ from nsynth_helpers.data.archives import find_split
 from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SPLITS, keep_families, seen_in
 from nsynth_helpers.models import count_parameters
-from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, write_json
+from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, validated, write_json
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.runs import (
     LOCK_FILE,
@@ -27,7 +27,6 @@ from nsynth_helpers.training.runs import (
     data_digests,
     describe_environment,
     remove_run,
-    validated,
     write_table,
 )
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset, batches
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, keep_families
-from nsynth_helpers.settings import InputError, Settings, write_json
+from nsynth_helpers.settings import InputError, Settings, reading, write_json
 from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.runs import (
     BY_EPOCH,
@@ -24,7 +24,6 @@ from nsynth_helpers.training.runs import (
     check_folder,
     describe_environment,
     read_predictions,
-    read_table,
     write_table,
 )
 
@@ -125,7 +124,8 @@ def test_every_epoch(run: Run, test: NSynthSplit, settings: Settings) -> pd.Data
             scores = score(predict(run.load_network(str(epoch)), notes, settings.device))
             rows.append({"epoch": epoch, "test_loss": scores["loss"], "test_accuracy": scores["accuracy"]})
         write_table(path, pd.DataFrame(rows))
-    return read_table(path, ["epoch", "test_loss", "test_accuracy"], "delete it and test every epoch again")
+    with reading(path, "delete it and test every epoch again"):
+        return pd.read_csv(path)[["epoch", "test_loss", "test_accuracy"]].astype(float).astype({"epoch": int})
 
 
 # The name begins with "test", but pytest has nothing to collect here.

@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from typing import Annotated, Literal, NotRequired
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -32,7 +32,7 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.models import build_network
-from nsynth_helpers.settings import InputError, Settings, atomic_write, file_lock, write_json
+from nsynth_helpers.settings import InputError, Settings, atomic_write, file_lock, reading, validated, write_json
 from nsynth_helpers.training.devices import choose_precision
 
 CHECKPOINTS = ("last", "best")
@@ -105,8 +105,7 @@ class RunConfig:
         The shapes of the weights count: runs of an earlier version, whose network was another, are not taken for these.
         """
         with torch.device("meta"):  # shapes alone: no weights are drawn
-            network = self.build_network()
-        shapes = {name: list(weight.shape) for name, weight in network.state_dict().items()}
+            shapes = weight_shapes(self.build_network().state_dict())
         text = json.dumps({"config": asdict(self), "weights": shapes, "data": data}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -148,16 +147,6 @@ class ManifestEntry(TypedDict):
     time: str  # of its training or finding, ISO 8601 in UTC
 
 
-def validated(kind, text: str | bytes, where: object, remedy: str):
-    """What a text of JSON holds, as `kind` describes it; else an `InputError` names the place, field and remedy."""
-    try:
-        return TypeAdapter(kind).validate_json(text)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(map(str, problem["loc"])) or "content"
-        raise InputError(f"{where}: its {field} cannot be used ({problem['msg'].lower()}); {remedy}.") from None
-
-
 @dataclass(frozen=True)
 class Run:
     """A run's folder and what it holds; each part is read, and validated, when it is asked for.
@@ -197,13 +186,8 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row an epoch: `HISTORY_COLUMNS`, accuracies as fractions; without rows before the first has ended."""
-        history = read_history(self.path)
-        if self.finished and "data" in self.record and len(history) != self.config.epochs:
-            raise InputError(
-                f"{self.path / 'history.csv'} has {len(history)} of {self.config.epochs} epochs; put the whole file "
-                "back, or train the run again with --retrain."
-            )
-        return history
+        is_trained = self.finished and "data" in self.record
+        return read_history(self.path, self.config.epochs if is_trained else None)
 
     def predictions(self, split: str = "test", checkpoint: str = "last") -> pd.DataFrame:
         """The logits of each note of a split: ``note_str``, ``family``, ``logit_<family>`` ..."""
@@ -242,6 +226,11 @@ def epoch_file(epoch: int) -> str:
     return f"epochs/epoch-{epoch:03d}.safetensors"
 
 
+def weight_shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """The shape of each of a network's weights, by name."""
+    return {name: list(weight.shape) for name, weight in weights.items()}
+
+
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
     """Load a safetensors file, in which nothing can execute, into a network, ready to evaluate.
 
@@ -249,12 +238,9 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     """
     try:
         weights = load_file(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path} does not exist; check the path, or train the run again.") from None
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file ({error}); only safetensors weights are read.") from None
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    if {name: value.shape for name, value in weights.items()} != shapes:
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}); choose another, or train the run again.") from None
+    if weight_shapes(weights) != weight_shapes(network.state_dict()):
         raise InputError(f"{path} holds the weights of another network; choose the network it was trained as.")
     if not all(value.isfinite().all() for value in weights.values()):
         raise InputError(
@@ -278,26 +264,20 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     atomic_write(path, lambda temporary: write(temporary, index=False))
 
 
-def read_table(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
-    """The numeric columns of a csv file; raises `InputError`, with the remedy, if it lacks one or a number."""
-    try:
-        return pd.read_csv(path)[list(columns)].astype(float).astype({"epoch": int})
-    except (ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path} is damaged ({error}); {remedy}.") from None
-
-
-def read_history(folder: Path) -> pd.DataFrame:
-    """The history of a run, which may still grow; empty where none has been written yet."""
+def read_history(folder: Path, epochs: int | None = None) -> pd.DataFrame:
+    """The history of a run, of so many `epochs`, or else one that may still grow: empty where there is none yet."""
     path = folder / "history.csv"
-    if not path.is_file():
-        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
-    remedy = "put the whole file back, or train the run again with --retrain"
-    history = read_table(path, HISTORY_COLUMNS, remedy)
-    # A training that diverged has losses that are missing; an epoch, its accuracies and its time are always there.
-    whole = history[["train_accuracy", "valid_accuracy"]].apply(lambda column: column.between(0, 1)).all(axis=1)
-    whole &= np.isfinite(history["seconds"]) & (history["epoch"] == np.arange(len(history)) + 1)
-    if not whole.all():
-        raise InputError(f"{path} is damaged (its row {whole.argmin() + 1} is not that of a whole epoch); {remedy}.")
+    with reading(path, "put the whole file back, or train the run again with --retrain"):
+        table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=HISTORY_COLUMNS)
+        history = table[list(HISTORY_COLUMNS)].astype(float).astype({"epoch": int})
+        # A training that diverged has losses that are missing; an epoch, its accuracies and its time are always there.
+        accuracies = history[["train_accuracy", "valid_accuracy"]]
+        whole = ((accuracies >= 0) & (accuracies <= 1)).all(axis=1) & np.isfinite(history["seconds"])
+        whole &= history["epoch"] == np.arange(len(history)) + 1
+        if not whole.all():
+            raise ValueError(f"its row {whole.argmin() + 1} is not that of a whole epoch")
+        if epochs not in (None, len(history)):
+            raise ValueError(f"it has {len(history)} of {epochs} epochs")
     return history
 
 
@@ -314,18 +294,12 @@ def best_epoch(history: pd.DataFrame) -> pd.Series:
 def read_predictions(folder: Path) -> pd.DataFrame:
     """All predictions of a run: ``note_str``, ``family``, ``logit_<family>`` ..., ``checkpoint``, ``split``."""
     path = folder / "predictions.parquet"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no predictions; finish the run or choose another.")
-    try:
+    with reading(path, "put it back, or evaluate the network again"):
         table = pd.read_parquet(path)
         named = table[["note_str", "family", "checkpoint", "split"]]
         sound = np.isfinite(table[LOGITS].to_numpy(dtype=float)).all() and named["family"].isin(FAMILIES).all()
         if not sound or named.duplicated(["note_str", "checkpoint", "split"]).any():
             raise ValueError("a family, a logit or a note's name is not right")
-    except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise InputError(
-            f"{path} is no table of predictions ({error}); put it back, or evaluate the network again elsewhere."
-        ) from None
     return table
 
 
@@ -410,10 +384,8 @@ def note_run(run: Run, runs: Path) -> None:
 
 def read_manifest(runs: Path) -> list[ManifestEntry]:
     """The manifest of a folder of runs, the newest entry last; empty where nothing has been trained or found."""
-    if not (runs / MANIFEST).is_file():
-        return []
-    text = (runs / MANIFEST).read_bytes()
-    return validated(list[ManifestEntry], text, runs / MANIFEST, "delete it, the next training writes it anew")
+    path, remedy = runs / MANIFEST, "delete it, the next training writes it anew"
+    return validated(list[ManifestEntry], path.read_bytes(), path, remedy) if path.is_file() else []
 
 
 def describe_environment() -> dict:

@@ -156,7 +156,7 @@ def test_damaged_gzip_fails_its_checksum(make_archive):
     content = bytearray(source.path.read_bytes())
     content[-8] ^= 1
     source.path.write_bytes(content)
-    assert "truncated or damaged" in refusal(source.path)
+    assert "damaged or unsafe" in refusal(source.path)
 
 
 @pytest.mark.parametrize("place", [12, 200, 2000])
@@ -165,14 +165,13 @@ def test_damage_inside_a_gzip_is_told(make_archive, place):
     content = bytearray(source.path.read_bytes())
     content[place : place + 40] = bytes(40)
     source.path.write_bytes(content)
-    assert "truncated or damaged" in refusal(source.path)
+    assert "damaged or unsafe" in refusal(source.path)
 
 
 def test_not_an_archive_or_not_there(tmp_path):
     (tmp_path / "nsynth-test.tar").write_bytes(b"no tar" * 1000)
-    assert "truncated or damaged" in refusal(tmp_path / "nsynth-test.tar")
-    with pytest.raises(InputError, match="does not exist"):
-        list(open_members(tmp_path / "nowhere.tar"))
+    assert "damaged or unsafe" in refusal(tmp_path / "nsynth-test.tar")
+    assert "No such file" in refusal(tmp_path / "nowhere.tar")
 
 
 def test_members_are_not_remembered(tmp_path, monkeypatch):
@@ -227,5 +226,5 @@ def test_a_gzip_of_several_streams_with_padding_is_read_whole(tmp_path, monkeypa
     (tmp_path / "two.tar.gz").write_bytes(packed)
     assert dict(open_members(tmp_path / "two.tar.gz")) == {"a": b"one" * 400, "b": bytes(5000)}
     (tmp_path / "cut.tar.gz").write_bytes(packed[:-2012])
-    with pytest.raises(InputError, match="truncated or damaged"):
+    with pytest.raises(InputError, match="damaged or unsafe"):
         list(open_members(tmp_path / "cut.tar.gz"))

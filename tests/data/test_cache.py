@@ -230,7 +230,7 @@ def test_damaged_cache_is_refused(make_archive, settings, load):
     make_archive()
     load()
     os.truncate(next(settings.cache.rglob(waveforms.WAVEFORMS)), 100)
-    with pytest.raises(InputError, match=r"is damaged .*; run prepare again with --rebuild"):
+    with pytest.raises(InputError, match=r"cannot be used .*; run prepare again with --rebuild"):
         load()
     assert len(load(rebuild=True).waveforms) == len(NOTE_STRS)
 

@@ -120,28 +120,28 @@ DAMAGE = {
     "half a record": (lambda folder: os.truncate(folder / cache.RECORD, 50), "cache.json"),
     "a list": (lambda folder: (folder / cache.RECORD).write_text("[]"), "cache.json"),
     "no text": (lambda folder: (folder / cache.RECORD).write_bytes(b"\xff\xfe"), "cache.json"),
-    "another version": (lambda folder: change_record(folder, version=2), "cache.json is damaged (version: "),
-    "another field": (lambda folder: change_record(folder, colour="red"), "cache.json is damaged (colour: "),
-    "a field short": (lambda folder: change_record(folder, digest="gone"), "cache.json is damaged (digest: "),
-    "a word for a number": (lambda folder: change_record(folder, seconds="1"), "cache.json is damaged (seconds: "),
-    "no notes": (lambda folder: change_record(folder, shape=[0, 800]), "cache.json is damaged (shape: 0: "),
-    "an absurd size": (lambda folder: change_record(folder, shape=[10**30, 800]), "is damaged"),
-    "other seconds": (lambda folder: change_record(folder, shape=[5, 1600]), "cache.json is damaged (shape: 1600 samp"),
-    "a number for a list": (lambda folder: change_record(folder, skipped=1), "cache.json is damaged (skipped: "),
-    "an empty table": (lambda folder: (folder / cache.NOTES).write_bytes(b""), "is damaged"),
-    "half a table": (lambda folder: os.truncate(folder / cache.NOTES, 900), "is damaged"),
-    "no table": (lambda folder: (folder / cache.NOTES).unlink(), "is damaged"),
-    "a column short": (lambda folder: change_notes(folder, lambda notes: notes.drop(columns="pitch")), "column pitch"),
+    "another version": (lambda folder: change_record(folder, version=2), "cache.json cannot be used (version: "),
+    "another field": (lambda folder: change_record(folder, colour="red"), "cache.json cannot be used (colour: "),
+    "a field short": (lambda folder: change_record(folder, digest="gone"), "cache.json cannot be used (digest: "),
+    "a word for a number": (lambda folder: change_record(folder, seconds="1"), "cache.json cannot be used (seconds: "),
+    "no notes": (lambda folder: change_record(folder, shape=[0, 800]), "cache.json cannot be used (shape.0: "),
+    "an absurd size": (lambda folder: change_record(folder, shape=[10**30, 800]), "cannot be used"),
+    "other seconds": (lambda folder: change_record(folder, shape=[5, 1600]), "cannot be used (shape: 1600 samples"),
+    "a number for a list": (lambda folder: change_record(folder, skipped=1), "cache.json cannot be used (skipped: "),
+    "an empty table": (lambda folder: (folder / cache.NOTES).write_bytes(b""), "cannot be used"),
+    "half a table": (lambda folder: os.truncate(folder / cache.NOTES, 900), "cannot be used"),
+    "no table": (lambda folder: (folder / cache.NOTES).unlink(), "cannot be used"),
+    "a column short": (lambda folder: change_notes(folder, lambda notes: notes.drop(columns="pitch")), "pitch"),
     "words for pitches": (
-        lambda folder: change_notes(folder, lambda notes: notes.assign(pitch="high")), "column pitch is missing or of a"
+        lambda folder: change_notes(folder, lambda notes: notes.assign(pitch="high")), "column pitch is of another type"
     ),
     "numbers for names": (
-        lambda folder: change_notes(folder, lambda notes: notes.assign(note_str=1)), "column note_str is missing or of"
+        lambda folder: change_notes(folder, lambda notes: notes.assign(note_str=1)), "note_str is of another type"
     ),
     "a row short": (lambda folder: change_notes(folder, lambda notes: notes[1:]), "it has 9 rows for 10 notes"),
-    "no waveforms": (lambda folder: (folder / cache.WAVEFORMS).write_bytes(b""), "waveforms.int16 is damaged"),
-    "half a waveform": (lambda folder: os.truncate(folder / cache.WAVEFORMS, 7_001), "waveforms.int16 is damaged"),
-    "waveforms gone": (lambda folder: (folder / cache.WAVEFORMS).unlink(), "is damaged"),
+    "no waveforms": (lambda folder: (folder / cache.WAVEFORMS).write_bytes(b""), "waveforms.int16 cannot be used"),
+    "half a waveform": (lambda folder: os.truncate(folder / cache.WAVEFORMS, 7_001), "waveforms.int16 cannot be used"),
+    "waveforms gone": (lambda folder: (folder / cache.WAVEFORMS).unlink(), "cannot be used"),
 }  # fmt: skip
 
 

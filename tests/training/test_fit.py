@@ -240,7 +240,7 @@ def interrupted(interrupted_run, tmp_path) -> Run:
 def test_weights_that_could_execute_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.safetensors").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(InputError, match="only safetensors weights are read"):
+    with pytest.raises(InputError, match="is no safetensors file"):
         load_weights(TINY.build_network(), tmp_path / "evil.safetensors")
     assert not (tmp_path / "executed").exists()
 
@@ -320,7 +320,7 @@ def test_the_state_of_an_earlier_version_is_gone_on_from(interrupted, tiny_run, 
 
 
 def test_weights_that_are_missing_or_of_another_network_are_refused(splits, settings, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="is no safetensors file"):
         load_weights(TINY.build_network(), tmp_path / "nothing.safetensors")
     run = fit(TINY, splits, settings)
     with pytest.raises(InputError, match="weights of another network"):
@@ -521,10 +521,10 @@ def test_other_lengths_train(seconds, splits, settings):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"epochs": 0}, r"its epochs cannot be used"),
-        ({"batch_size": -1}, r"its batch_size cannot be used"),
-        ({"learning_rate": float("nan")}, r"its learning_rate cannot be used"),
-        ({"optimizer": "adagrad"}, r"its optimizer cannot be used .*'adam'"),
+        ({"epochs": 0}, r"cannot be used \(epochs: "),
+        ({"batch_size": -1}, r"cannot be used \(batch_size: "),
+        ({"learning_rate": float("nan")}, r"cannot be used \(learning_rate: "),
+        ({"optimizer": "adagrad"}, r"cannot be used \(optimizer: .*'adam'"),
         ({"network": "resnet"}, r"There is no network 'resnet'"),
         ({"network_arguments": {"heads": 8}}, r"The lstm network cannot be built with .*heads"),
         ({"network_arguments": {"hidden_size": "large"}}, r"The lstm network cannot be built with .*large"),

@@ -75,16 +75,16 @@ CONFIG = {"config": asdict(TINY), "data": {"train": "a", "valid": "b", "name": "
         ("config.json", json.dumps(CONFIG)[:-20], "invalid json"),
         ("config.json", "[" * 100_000, "invalid json"),
         ("config.json", "[1]", "content"),
-        ("config.json", json.dumps({"data": {}}), "its config"),
-        ("config.json", json.dumps({"config": asdict(TINY) | {"epochs": "4"}}), r"its config\.epochs"),
-        ("config.json", json.dumps({"config": asdict(TINY) | {"epochs": 0}}), r"its config\.epochs"),
-        ("config.json", json.dumps({"config": asdict(TINY) | {"shuffle": 1}}), r"its config\.shuffle"),
-        ("config.json", json.dumps({"config": asdict(TINY) | {"later": 1}}), r"its config\.later"),
-        ("metrics.json", "{}", "its training_seconds"),
-        ("metrics.json", '{"last": null}', "its training_seconds"),
-        ("metrics.json", '{"training_seconds": 1, "last": {"epoch": "x"}}', r"its last\.epoch"),
+        ("config.json", json.dumps({"data": {}}), r"\(config:"),
+        ("config.json", json.dumps({"config": asdict(TINY) | {"epochs": "4"}}), r"\(config\.epochs"),
+        ("config.json", json.dumps({"config": asdict(TINY) | {"epochs": 0}}), r"\(config\.epochs"),
+        ("config.json", json.dumps({"config": asdict(TINY) | {"shuffle": 1}}), r"\(config\.shuffle"),
+        ("config.json", json.dumps({"config": asdict(TINY) | {"later": 1}}), r"\(config\.later"),
+        ("metrics.json", "{}", r"\(training_seconds:"),
+        ("metrics.json", '{"last": null}', r"\(training_seconds:"),
+        ("metrics.json", '{"training_seconds": 1, "last": {"epoch": "x"}}', r"\(last\.epoch:"),
         ("metrics.json", None, "is missing"),
-        ("environment.json", '{"torch": [1]}', r"its torch"),
+        ("environment.json", '{"torch": [1]}', r"\(torch\."),
     ],
 )
 def test_a_damaged_file_is_told_with_field_and_remedy(tiny_copy, file, content, told):
@@ -140,7 +140,7 @@ def test_damaged_predictions_are_told(tiny_copy):
     }
     for kind, content in kinds.items():
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"predictions\.parquet is no table of predictions"):
+        with pytest.raises(InputError, match=r"predictions\.parquet cannot be used .*; put it back"):
             pytest.fail(f"{kind} was taken: {len(tiny_copy.predictions())}")
 
 
@@ -330,7 +330,7 @@ def test_the_manifest_tells_what_was_trained_or_found_last(tiny_copy, tmp_path):
 @pytest.mark.parametrize("text", ["", "{}", '[{"run": "x"}]', '[{"run": 1, "network": "lstm", "time": "now"}]'])
 def test_a_damaged_manifest_is_told(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json: .*delete it"):
+    with pytest.raises(InputError, match=r"manifest\.json cannot be used .*; delete it"):
         read_manifest(tmp_path)
 
 
