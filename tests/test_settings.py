@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +149,7 @@ PATHS = st.lists(
 )
 
 
+@hypothesis.settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), TEXTS | NUMBERS | PATHS.map("/".join), max_size=4))
 def test_any_environment_gives_settings_or_one_sentence(environment):
     try:
@@ -169,6 +171,7 @@ def test_what_is_shown_is_printable_and_no_longer_than_asked(text, limit):
     assert told == text or not text.isprintable() or len(text) > limit
 
 
+@hypothesis.settings(deadline=None)
 @given(
     st.builds(
         Settings,
