@@ -1,17 +1,20 @@
 """The report: its pages stand alone, and a failing cell ends in one sentence with nothing lost."""
 
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nsynth_helpers import report, view
 from nsynth_helpers.report import pages
 from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.widgets import player_table
 
 MATH = re.compile(r"<math.*?</math>", re.DOTALL)
 
@@ -70,7 +73,8 @@ def test_every_formula_of_the_notebooks_is_understood(tmp_path):
 
 def test_the_index_leads_to_the_executed_notebook(write_notebook, settings):
     write_notebook("print(6 * 7)")
-    index = report.make_report(settings)
+    index = report.make_report(replace(settings, epochs=1))
+    assert "with 1 epoch of training" in index.read_text()
     assert '<a href="01_tiny.html">A title</a>' in index.read_text()
     assert "42" in (index.parent / "01_tiny.html").read_text().split("<body")[1]
 
@@ -167,6 +171,70 @@ def test_refreshing_needs_a_way_back(write_notebook, settings, tmp_path, monkeyp
 def test_a_picture_of_the_project_is_in_the_page_itself(tmp_path):
     page = export(tmp_path, new_markdown_cell("![the LSTM](../figures/lstm_diagram.svg)"))
     assert 'src="data:image/svg+xml;base64,' in page and "../figures" not in page
+
+
+def test_every_picture_of_the_notebooks_has_words_of_its_own():
+    words = []
+    for path in report.NOTEBOOKS.glob("[0-9]*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        pages.describe_pictures(notebook)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        words += [output.metadata.alt for output in outputs if "image/png" in output.get("data", {})]
+    assert len(words) > 30 and len(set(words)) == len(words)
+    assert not [text for text in words if len(text) < 30]
+
+
+def test_a_picture_is_described_by_its_caption_or_by_what_stands_about_it():
+    image = {"image/png": ""}
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# Title\n\n## How long?\n\nNotes last `4 s`. So much for that."),
+            new_code_cell(outputs=[new_output("display_data", image)]),
+            new_code_cell(outputs=[new_output("display_data", image), new_output("display_data", image)]),
+            new_markdown_cell("*Levels of each\nnote, 0.5 at most.* The [first](a.html) is loud.\n\n## Next"),
+            new_code_cell(outputs=[new_output("display_data", image)]),
+            new_markdown_cell("The *outline* swells; see there."),
+            new_code_cell(outputs=[new_output("display_data", image)]),
+        ]
+    )
+    pages.describe_pictures(notebook)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output.metadata.alt for output in outputs] == [
+        "Levels of each note, 0.5 at most.",
+        "Levels of each note, 0.5 at most. (1 of 2)",
+        "Levels of each note, 0.5 at most. (2 of 2)",
+        "Next – The outline swells; see there.",
+        "Next – The outline swells; see there.",
+    ]
+
+
+def test_a_sound_is_stored_once(tmp_path):
+    waveform = (8000 * np.sin(np.arange(16000) / 5)).astype(np.int16)
+    html = player_table({"a": waveform, "b": waveform})._repr_html_()
+    cells = [new_code_cell(outputs=[new_output("display_data", {"text/html": html})])]
+    book = pages.Pages(tmp_path, {"one": "One", "two": "Two"})
+    for name in ("one", "two"):
+        page = book.write(name, new_notebook(cells=cells)).read_text()
+        assert page.count("data-sound=") == 2 and "base64" not in page.split("<body>")[1].split("<script>")[0]
+    assert (tmp_path / "sounds.js").stat().st_size < 8000
+
+
+def test_the_report_is_printed(write_notebook, settings):
+    if not any(map(shutil.which, pages.BROWSERS)):
+        pytest.skip(f"no browser is installed ({', '.join(pages.BROWSERS)})")
+    write_notebook("print(6 * 7)")
+    report.make_report(settings, pdf=True)
+    assert (settings.report / "01_tiny.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_without_a_browser_the_pages_are_there_and_one_sentence_says_what_is_missing(
+    write_notebook, settings, monkeypatch
+):
+    write_notebook("print(6 * 7)")
+    monkeypatch.setattr(pages.shutil, "which", lambda _: None)
+    with pytest.raises(InputError, match=r"written to .*index\.html, but no browser prints it \(chromium, .*install"):
+        report.make_report(settings, pdf=True)
+    assert (settings.report / "index.html").exists() and (settings.report / "01_tiny.html").exists()
 
 
 def test_a_note_view_lives_on_the_page_without_a_kernel(tmp_path):

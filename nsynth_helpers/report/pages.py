@@ -110,9 +110,9 @@ def title_of(notebook: NotebookNode) -> str:
 
 
 def describe_pictures(notebook: NotebookNode) -> None:
-    """Give each picture of the outputs an alternative text: its section's heading, and the first sentence about it.
+    """Give each picture of the outputs an alternative text: its caption, the first words in italics below its cell.
 
-    That is the one below it or, where a new section begins or nothing is below, the one above.
+    Without one, its section's heading and the first sentence below it or, where nothing is below, above it.
     """
     heading = above = ""
     for place, cell in enumerate(notebook.cells):
@@ -121,15 +121,15 @@ def describe_pictures(notebook: NotebookNode) -> None:
             heading = before[-1] if before else heading
         pictures = [output for output in cell.get("outputs", []) if PICTURES & output.get("data", {}).keys()]
         below = next((other.source for other in notebook.cells[place + 1 :] if other.cell_type == "markdown"), "#")
-        sentence = _first_sentence(above if below.startswith("#") else below)
+        caption = re.match(r"\*([^*].*?[.?])\*", below, re.DOTALL)
+        first = re.match(r".*?[.?!](?=\s|$)|.*", _plain(above if below.startswith("#") else below))
+        words = _plain(caption[1]) if caption else " – ".join(filter(None, [heading, first[0]]))
         for number, output in enumerate(pictures, 1):
-            which = f" ({number} of {len(pictures)})" if len(pictures) > 1 else ""
-            output.metadata.alt = " – ".join(filter(None, [heading, sentence])) + which
+            output.metadata.alt = words + (f" ({number} of {len(pictures)})" if len(pictures) > 1 else "")
 
 
-def _first_sentence(markdown: str) -> str:
-    plain = re.sub(r"[*`$]|!?\[([^]]*)\]\([^)]*\)", r"\1", markdown)
-    return re.match(r"(.*?[.?!](?=\s|$)|.*)", " ".join(plain.split()))[0]
+def _plain(markdown: str) -> str:
+    return " ".join(re.sub(r"[*`$]|!?\[([^]]*)\]\([^)]*\)", r"\1", markdown).split())
 
 
 class _FormulaRenderer(IPythonRenderer):
