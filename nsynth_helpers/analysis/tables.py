@@ -229,6 +229,7 @@ class VariantComparison(NamedTuple):
     estimate: float
     low: float
     high: float
+    p_value: float
     seeds: int
     probability_of_improvement: float
     variant_learnt: bool
@@ -239,8 +240,8 @@ class VariantComparison(NamedTuple):
 def compare_variants(results: pd.DataFrame, data: str, variant: str, baseline: str, epochs: int) -> VariantComparison:
     """Mean difference in test accuracy of two variants of the grid, paired by the seeds that both have.
 
-    From what `training.grid.read_results` returns: ``estimate`` (variant minus baseline) with its paired t interval,
-    the number of common ``seeds``, ``probability_of_improvement`` (share of the seeds in which the variant is higher,
+    From what `training.grid.read_results` returns: ``estimate`` (variant minus baseline) with its paired t interval and
+    the p-value of the t-test, the number of common ``seeds``, ``probability_of_improvement`` (share of the seeds in which the variant is higher,
     ties counting half; Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds
     would have found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one,
     all is.
@@ -248,14 +249,14 @@ def compare_variants(results: pd.DataFrame, data: str, variant: str, baseline: s
     values, others = (over_seeds(results, data, name, epochs) for name in (variant, baseline))
     values, others = values.align(others, join="inner")
     gains = values - others
-    low = high = detectable = np.nan
+    low = high = p = detectable = np.nan
     if len(gains) >= FEWEST_VALUES:
-        interval = mean_difference(values, others, paired=True)
-        low, high = interval.low, interval.high
+        found = mean_difference(values, others, paired=True)
+        low, high, p = found.low, found.high, found.p_value
         detectable = detectable_mean_difference(gains.std(), len(gains))
     improved = (gains > 0).mean() + (gains == 0).mean() / 2
     both_learnt = (learnt(results, data, name, epochs) for name in (variant, baseline))
-    return VariantComparison(gains.mean(), low, high, len(gains), improved, *both_learnt, detectable)
+    return VariantComparison(gains.mean(), low, high, p, len(gains), improved, *both_learnt, detectable)
 
 
 def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
@@ -285,15 +286,16 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
-    """Each row of the grid minus its 2018 network with the same data and epochs; the 2018 BLSTM minus the 2018 LSTM.
+    """Each row of the grid minus its baseline (`training.grid.Variant.baseline`) with the same data and epochs.
 
-    A variant of the BLSTM is set against the 2018 BLSTM, any other against the 2018 LSTM.
     ``data, group, variant, epochs, baseline``, then the fields of `compare_variants`, in the order of
-    `summarise_seeds`.
+    `summarise_seeds`. A row of your own is compared with the 2018 LSTM.
     """
-    rows = []
+    from nsynth_helpers.training.grid import GRID
+
+    baselines, rows = {(variant.group, variant.name): variant.baseline for variant in GRID}, []
     for row in summarise_seeds(results).itertuples():
-        baseline = "2018 BLSTM" if "BLSTM" in row.variant and row.variant != "2018 BLSTM" else "2018 LSTM"
+        baseline = baselines.get((row.group, row.variant), "2018 LSTM")
         if row.variant != baseline:
             found = compare_variants(results, row.data, row.variant, baseline, row.epochs)
             rows.append((row.data, row.group, row.variant, row.epochs, baseline, *found))
