@@ -266,7 +266,9 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-class _Bytes(io.BytesIO):
+class AudioBytes(io.BytesIO):
+    """The bytes of an audio file, for soundfile."""
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         # Of damaged files libsndfile seeks places before the start; a refusal would be printed as a traceback.
         return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
@@ -287,7 +289,7 @@ def read_waveform(audio: AudioFile, samples: int) -> np.ndarray:
         # A cut WAV file is read as if it ended there; the size in its header tells the truth.
         if head[:4] == b"RIFF" and len(head) == 8 and size < struct.unpack("<I", head[4:])[0] + 8:
             refuse("is truncated: its header promises more bytes")
-        content = audio.content if isinstance(audio.content, Path) else _Bytes(audio.content)
+        content = audio.content if isinstance(audio.content, Path) else AudioBytes(audio.content)
         with soundfile.SoundFile(content) as file:
             if file.samplerate != SAMPLE_RATE:
                 refuse(f"has a sample rate of {file.samplerate} Hz, not {SAMPLE_RATE}", "resample it")

@@ -148,6 +148,7 @@ function spectrogramPicture({ columns, level }) {
 // ----------------------------------------------------------------------------------------------------- the notes
 
 const ANSWER_SECONDS = 15; // how long a note waits for a kernel that says nothing
+const SILENT_KERNEL = "The kernel does not answer: run the cell again, or wait until it is idle.";
 
 /** The table of notes, and what the page or the kernel knows of each. */
 class Notes {
@@ -161,6 +162,7 @@ class Notes {
     this.velocity = column(notes.velocity, Uint8Array);
     this.split = column(notes.split, Uint8Array);
     this.stored = data.stored;
+    this.sound = data.sound; // the first row, where it is no note of a split
     this.networks = data.networks.map((network) => ({ ...network, logits: network.logits && column(network.logits, Float32Array) }));
     this.loaded = new Map();
     this.waiting = new Map();
@@ -177,6 +179,10 @@ class Notes {
   }
 
   facts(i) {
+    if (this.sound && i === 0) {
+      const { name, seconds, onset, padding } = this.sound;
+      return { name, told: `${seconds.toFixed(2)} s, heard from ${milliseconds(onset)} on${padding ? `; the last ${milliseconds(padding)} are added silence` : ""}` };
+    }
     const instrument = this.instruments[this.instrument[i]], pitch = this.pitch[i], velocity = this.velocity[i];
     const [, family, source] = instrument.match(/^(.+)_([a-z]+)_\d+$/);
     const name = `${instrument}-${String(pitch).padStart(3, "0")}-${String(velocity).padStart(3, "0")}`;
@@ -216,7 +222,7 @@ class Notes {
     }
     if (!this.model) return Promise.reject(new Error("This page holds no sound of this note; the notebook plays every note."));
     return new Promise((resolve, reject) => {
-      const silence = () => reject(new Error("The kernel does not answer: run the cell again, or wait until it is idle."));
+      const silence = () => reject(new Error(SILENT_KERNEL));
       this.waiting.set(i, { resolve, reject, timer: setTimeout(silence, 1000 * ANSWER_SECONDS) });
       this.model.send({ note: i });
     });
@@ -355,7 +361,8 @@ class NotePanel {
     const i = this.index, known = i === null ? null : this.notes.facts(i);
     this.title.textContent = !known ? "" : this.hidden ? "Which family is it?" : known.name;
     this.facts.replaceChildren();
-    if (known) {
+    if (known?.told) this.facts.append(known.told);
+    else if (known) {
       const pitch = `pitch ${known.pitch} (${pitchName(known.pitch)})`;
       const rest = `${pitch}, velocity ${known.velocity}, ${known.split} split`;
       this.facts.append(this.hidden ? rest : h("strong", {}, known.family), this.hidden ? "" : `, ${known.source}, ${rest}`);
@@ -368,8 +375,8 @@ class NotePanel {
     this.describeTable(known);
     this.playButton.disabled = !this.note;
     this.canvas.setAttribute("aria-label", !known ? "No note" : "Time in the waveform, the log-mel spectrogram"
-      + `${this.note?.beliefs.some(Boolean) ? " and the probabilities" : ""} of ${this.hidden ? "a hidden note" : `${known.name}: ${known.family}, ${known.source}`}`
-      + `, pitch ${known.pitch}, velocity ${known.velocity}`);
+      + `${this.note?.beliefs.some(Boolean) ? " and the probabilities" : ""} of ${this.hidden ? "a hidden note" : known.told ? known.name : `${known.name}: ${known.family}, ${known.source}`}`
+      + (known.told ? "" : `, pitch ${known.pitch}, velocity ${known.velocity}`));
   }
 
   describeGuesses() {
@@ -771,9 +778,9 @@ class CellGrid {
 
 /** Steps through a list of notes: previous, next and a menu; `tell(i)` is a note's line in the menu. */
 class Steps {
-  constructor(panel, tell) {
+  constructor(panel, tell, label = "note of the cell") {
     Object.assign(this, { panel, tell, list: [], place: 0 });
-    this.menu = h("select", { "aria-label": "note of the cell", onchange: () => this.go(Number(this.menu.value)) });
+    this.menu = h("select", { "aria-label": label, onchange: () => this.go(Number(this.menu.value)) });
     const button = (text, name, by) => h("button", { type: "button", "aria-label": name, onclick: () => this.go((this.place + by + this.list.length) % this.list.length) }, text);
     this.element = h("div", { className: "bar" }, button("◀ previous", "previous note", -1), button("next ▶", "next note", 1), this.menu);
   }
@@ -871,6 +878,142 @@ function gallery(data, notes, tools) {
   grid.select(...grid.places[0]);
   return h("div", { className: "beside" }, h("section", { className: "matrix gallery" }, h("div", { className: "scroll" }, grid.element)),
     h("section", {}, told, panel.element));
+}
+
+// ------------------------------------------------------------------------------------------- a sound of your own
+
+const PIECE = 1 << 20; // bytes in a message; Jupyter's server takes up to ten times as many
+const LONGEST_RECORDING_MS = 10_000;
+const WORKLET = `registerProcessor("recorder", class extends AudioWorkletProcessor {
+  process([[samples]]) { if (samples) this.port.postMessage(samples.slice()); return true; }
+});`;
+
+/** A WAV file of float samples, one channel: eleven numbers and the samples. */
+function wavFile(pieces, rate) {
+  const bytes = 4 * pieces.reduce((sum, { length }) => sum + length, 0);
+  const words = (text) => new DataView(new TextEncoder().encode(text).buffer).getUint32(0, true);
+  const head = [words("RIFF"), 36 + bytes, words("WAVE"), words("fmt "), 16, 0x10003, rate, 4 * rate, 0x200004, words("data"), bytes];
+  return new Blob([Uint32Array.from(head), ...pieces]);
+}
+
+/** The microphone, until `stop` is called: then a WAV file of what it heard. */
+async function record() {
+  if (!navigator.mediaDevices) throw new Error("it was not opened over https or on localhost");
+  const context = new AudioContext(), pieces = [], url = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
+  await context.audioWorklet.addModule(url);
+  URL.revokeObjectURL(url);
+  const exact = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: exact });
+  const recorder = new AudioWorkletNode(context, "recorder");
+  recorder.port.onmessage = ({ data }) => pieces.push(data);
+  context.createMediaStreamSource(stream).connect(recorder).connect(context.destination); // of silence: it only listens
+  return {
+    stop() {
+      stream.getTracks().forEach((track) => track.stop());
+      context.close();
+      return wavFile(pieces, context.sampleRate);
+    },
+  };
+}
+
+/** A file or the microphone, handed to the kernel in pieces; `told` says how it went, in one sentence. */
+class SoundSource {
+  constructor(model, tools) {
+    Object.assign(this, { model, count: 0, recording: null });
+    this.file = h("input", { type: "file", accept: "audio/*,.wav,.flac,.ogg,.mp3", onchange: () => this.choose() });
+    this.button = h("button", { type: "button", onclick: () => this.toggle() });
+    this.told = h("p", { className: "message", role: "status" });
+    this.element = h("div", {}, h("div", { className: "bar" }, h("label", {}, "a sound file (WAV, FLAC, Ogg, MP3)", this.file), this.button), this.told);
+    this.showRecording();
+    tools.panels.add(this);
+    tools.listen("msg:custom", (message) => this.heard(message));
+  }
+
+  draw() {}
+
+  choose() {
+    const [file] = this.file.files;
+    if (file) this.send(file, file.name);
+    this.file.value = ""; // or the same file could not be chosen again
+  }
+
+  async toggle() {
+    if (this.recording) return this.stop();
+    if (this.asking) return; // a button that is disabled would lose the focus
+    this.asking = true;
+    this.told.textContent = "Waiting for the microphone: allow it for this page.";
+    try {
+      this.recording = await record();
+      this.timer = setTimeout(() => this.stop(), LONGEST_RECORDING_MS);
+      this.told.textContent = `Play one note, then stop; it ends by itself after ${LONGEST_RECORDING_MS / 1000} s.`;
+    } catch (error) {
+      this.told.textContent = `This page cannot use a microphone (${error.message}); allow it, or choose a file.`;
+    }
+    this.asking = false;
+    this.showRecording();
+  }
+
+  /** End a recording, if there is one, and hand it over. */
+  stop() {
+    if (!this.recording) return;
+    clearTimeout(this.timer);
+    this.send(this.recording.stop(), "your recording");
+    this.recording = null;
+    this.showRecording();
+  }
+
+  showRecording() {
+    this.button.textContent = this.recording ? "■ stop recording" : "● record";
+    this.button.setAttribute("aria-pressed", Boolean(this.recording));
+  }
+
+  send(file, name) {
+    this.sending = { file, head: { id: ++this.count, name, size: file.size } };
+    this.told.textContent = "Waiting for the kernel …";
+    this.model.send(this.sending.head);
+    this.expect();
+  }
+
+  expect() {
+    clearTimeout(this.late);
+    this.late = setTimeout(() => (this.told.textContent = SILENT_KERNEL), 1000 * ANSWER_SECONDS);
+  }
+
+  async heard({ id, wanted, error }) {
+    if (id !== this.sending?.head.id) return; // of a sound before, or of another view of this widget
+    clearTimeout(this.late);
+    if (wanted === undefined) {
+      this.sending = null;
+      this.told.textContent = error ?? "";
+      return;
+    }
+    const { file, head } = this.sending;
+    this.expect();
+    this.model.send(head, undefined, [await file.slice(wanted, wanted + PIECE).arrayBuffer()]);
+  }
+}
+
+function sound(data, model, tools) {
+  const panes = h("div", { className: "panes" });
+  const source = model && new SoundSource(model, tools);
+  let before = [];
+  const show = (told) => {
+    // All its notes are stored: none is asked of the kernel.
+    const notes = new Notes(told, model, { ...tools, listen() {} }), { distances } = told.sound, [{ name: network }] = notes.networks;
+    before.forEach((panel) => {
+      panel.stop();
+      tools.panels.delete(panel);
+    });
+    const [yours, near] = (before = [new NotePanel(notes, tools), new NotePanel(notes, tools)]);
+    const steps = new Steps(near, (i) => `${notes.facts(i).name}, distance ${distances[i - 1].toFixed(2)}`, "near train note");
+    steps.show(distances.map((_, i) => i + 1));
+    yours.show(0);
+    panes.replaceChildren(h("section", {}, h("h2", {}, "Your sound"), yours.element),
+      h("section", {}, h("h2", {}, `Train notes nearest to it, as the ${network} hears them`), steps.element, near.element));
+  };
+  show(data);
+  tools.listen("change:data", () => show(model.get("data")));
+  return h("div", {}, source ? source.element : h("p", { className: "remark" }, "To try a sound of your own, run this notebook: a page without a kernel cannot ask the networks."), panes);
 }
 
 // --------------------------------------------------------------------------------------------- a training, watched
@@ -1050,6 +1193,7 @@ const KINDS = {
   explorer: (data, model, tools) => explorer(data, new Notes(data, model, tools), tools),
   confusion: (data, model, tools) => confusion(data, new Notes(data, model, tools), tools),
   gallery: (data, model, tools) => gallery(data, new Notes(data, model, tools), tools),
+  sound,
   training,
 };
 

@@ -67,7 +67,7 @@ class NoteView(anywidget.AnyWidget):
     def __init__(self, notes: pd.DataFrame, splits, runs, stored, networks: Mapping[str, dict], **data):
         """`notes` has ``split`` and ``row`` beside the columns of a split's table; `stored` are places in it."""
         super().__init__()
-        self.notes, self.splits = notes, splits
+        self.splits = splits
         self.believers = {name: Believer(run, splits) for name, run in (runs or {}).items()}
         self.networks = {name: networks.get(name, {}) for name in [*networks, *self.believers]}
         for name, believer in self.believers.items():
@@ -77,12 +77,16 @@ class NoteView(anywidget.AnyWidget):
             "rate": SAMPLE_RATE,
             "step": STEP_SIZE,
             "samples": max((split.waveforms.shape[1] for split in splits.values()), default=SAMPLE_RATE),
-            "notes": _columns(notes),
             "networks": [{"name": name, **known} for name, known in self.networks.items()],
-            "stored": self._store(stored),
+            **self.table(notes, stored),
             **data,
         }
         self.on_msg(self._answer)
+
+    def table(self, notes: pd.DataFrame, stored) -> dict:
+        """Take up a table of notes, and return what the browser is told of it."""
+        self.notes = notes
+        return {"notes": _columns(notes), "stored": self._store(stored)}
 
     def _store(self, places: np.ndarray) -> dict[int, dict]:
         """Sound and beliefs of some notes, as the front end finds them without a kernel."""
