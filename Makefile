@@ -38,8 +38,10 @@ test: $(STAMP)  ## check the style, run the tests, run the notebooks through nbv
 	    $(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
 	    --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab notebooks
+# From the project's folder, so that notebooks reach their pictures; root, as in a container, must be allowed.
+lab: $(STAMP)  ## open notebook 01 in JupyterLab
+	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(OPTIONS) \
+	    --LabApp.default_url=/lab/tree/notebooks/01_data_exploration.ipynb
 
 reproduce: $(STAMP)  ## fetch the weights of 2018 and nsynth-test, evaluate, compare with what was published (350 MB)
 	@$(RUN) -m nsynth_helpers reproduce

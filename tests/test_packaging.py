@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def test_environment_yml_installs_the_project_with_the_same_python():
     assert PROJECT["requires-python"] == f">={python.removeprefix('- python=')}"
     named = {normal(line[2:]) for line in lines if line.startswith("- ") and not line.startswith(("- -", "- pip:"))}
     assert named == {"python", "pip", "conda-forge"}
+
+
+def test_lab_opens_the_first_notebook_also_as_root():
+    command = subprocess.run(["make", "-n", "lab"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True).stdout
+    opened = command.split("default_url=/lab/tree/")[1].strip()
+    assert opened.startswith("notebooks/01_") and (PROJECT_ROOT / opened).is_file()
+    assert ("--allow-root" in command) == (os.getuid() == 0)
 
 
 def test_no_file_names_a_registry_or_a_path_of_a_machine():

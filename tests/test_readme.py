@@ -19,8 +19,24 @@ def tool():
     return module
 
 
-def test_the_table_is_that_of_the_committed_runs(tool):
-    assert tool.MARKED.search(README.read_text())[0] == tool.results_table()
+def test_table_and_links_are_those_of_the_committed_runs_and_of_the_address(tool, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(README.read_text())
+    tool.refresh(path)
+    assert path.read_text() == README.read_text()
+
+
+def test_links_lead_to_the_address_once_it_is_known(tool, tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text((PROJECT_ROOT / "pyproject.toml").read_text().replace("OWNER/nsynth-workbook", "someone/a.book"))
+    text = tool.links(project)
+    for part in ("/github/someone/a.book/blob/main/notebooks/01_", "/gh/someone/a.book/HEAD?labpath=notebooks/01_"):
+        assert part in text
+    assert "!git clone --depth 1 https://github.com/someone/a.book && " in text and "OWNER" not in text
+    assert (PROJECT_ROOT / tool.FIRST_NOTEBOOK).is_file()
+    project.write_text(project.read_text().replace("https://github.com/someone/", "somewhere/"))
+    with pytest.raises(InputError, match=r"is somewhere/a.book; give it as https://github.com/OWNER/NAME\."):
+        tool.links(project)
 
 
 def test_every_row_says_what_it_was_measured_on_and_a_trained_one_its_spread(tool):

@@ -1,11 +1,13 @@
-"""Fill the README's table of results from what is committed, so that no number in it is typed by hand.
+"""Fill the README's table of results from what is committed, and its links from the repository's address.
 
-Run by ``make notebooks``; the words around the table are the README's own.
+No number of the table is typed by hand, and the address stands in ``pyproject.toml`` alone. Run by ``make notebooks``;
+the words around what is filled in are the README's own.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +18,10 @@ from nsynth_helpers.training.grid import MINI_DATA, read_results
 from nsynth_helpers.training.runs import Run
 
 RESULTS = PROJECT_ROOT / "results"
-MARKED = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
+NAMES = ("results", "links")
+MARKED = {name: re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL) for name in NAMES}
+ADDRESS = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+)")
+FIRST_NOTEBOOK = "notebooks/01_data_exploration.ipynb"
 HEADER = """\
 | network | measured on | test accuracy | training |
 |---|---|---|---|
@@ -64,13 +69,42 @@ def exactly(scores: dict) -> str:
     return f"{100 * scores['accuracy']:.3f} % ({scores['correct']:,})"
 
 
+def links(project: Path = PROJECT_ROOT / "pyproject.toml") -> str:
+    """Where the notebooks run without an installation, and what Colab needs first; no link before there is an owner."""
+    address = tomllib.loads(project.read_text())["project"]["urls"]["Repository"]
+    found = ADDRESS.fullmatch(address)
+    if not found:
+        raise InputError(f"The Repository in {project} is {address}; give it as https://github.com/OWNER/NAME.")
+    owner, name = found.groups()
+    colab = f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{FIRST_NOTEBOOK}"
+    binder = f"https://mybinder.org/v2/gh/{owner}/{name}/HEAD?labpath={FIRST_NOTEBOOK}"
+    places = f"Open notebook 01 in [Colab]({colab}) or [Binder]({binder})."
+    if owner == "OWNER":
+        places = (
+            "The links to Colab and Binder will stand here, and work, once this repository is public: replace `OWNER` "
+            "in the\n`Repository` of [pyproject.toml](pyproject.toml) and run `.venv/bin/python tools/readme.py`."
+        )
+    return f"""\
+{places}
+
+Binder installs the project from [environment.yml](environment.yml). Colab opens a notebook alone; run this in a new
+first cell of it:
+
+```
+!git clone --depth 1 {address} && pip install --quiet --editable {name}
+%cd {name}
+```
+"""
+
+
 def refresh(path: Path) -> None:
-    """Write the table between the marks."""
+    """Write table and links between their marks."""
     text = path.read_text()
-    if not MARKED.search(text):
-        raise InputError(f"{path} has no lines '<!-- results -->' and '<!-- end of results -->'; put them back.")
-    table = results_table()
-    write_text(path, MARKED.sub(lambda _: table, text))
+    for (name, marked), content in zip(MARKED.items(), (results_table(), links()), strict=True):
+        if not marked.search(text):
+            raise InputError(f"{path} has no lines '<!-- {name} -->' and '<!-- end of {name} -->'; put them back.")
+        text = marked.sub(lambda _, content=content: content, text)
+    write_text(path, text)
 
 
 if __name__ == "__main__":
