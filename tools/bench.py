@@ -1,4 +1,4 @@
-"""Measure this machine: the training of 2018 as it was against ours, and decoding against plain loops.
+"""Measure this machine: the training of 2018 against ours, decoding, what an epoch of more notes costs, start-up.
 
 ``make bench`` prints one table and writes it, with every single measurement and the environment, to build/bench.json.
 All is measured on the notes of nsynth-mini, each way in its turn (A B C A B C), and told as median and range.
@@ -6,8 +6,9 @@ All is measured on the notes of nsynth-mini, each way in its turn (A B C A B C),
 
 The 2018 way is restated in our words: each note a WAV of 4 s that is read and decoded whole whenever it is asked for,
 nothing kept; notes put together to batches of 32 one by one; float32 and torch's own threads; validation one note at a
-time. It has a process of its own, which sleeps while ours works: how freed memory is handled is a process's, and
-`in_shares` changes it. Only how OpenMP waits (see `nsynth_helpers`) is ours for both.
+time. It has a process of its own, which sleeps while ours works: how freed memory is handled and how OpenMP waits are a
+process's, and both are left there as they come. (With our OpenMP settings, which send a waiting thread to sleep soon,
+its validation would look half as fast: between two notes a file is read by one thread.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import gzip
 import io
 import itertools
 import json
+import math
 import multiprocessing
+import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,15 +31,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lightning
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from nbclient import NotebookClient
 from scipy.io import wavfile
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -43,15 +52,21 @@ from nsynth_helpers.data.archives import SplitSource
 from nsynth_helpers.data.cache import NSynthSplit, load_splits, prepare
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.data.metadata import FAMILIES, FULL_SCALE, SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.plots.style import WIDE, legend_below, save_figure, use_style
+from nsynth_helpers.report import NOTEBOOKS
 from nsynth_helpers.settings import PROJECT_ROOT, Settings, write_json
 from nsynth_helpers.training.devices import choose_precision
-from nsynth_helpers.training.fit import fit
+from nsynth_helpers.training.fit import TrainingStopped, fit
 from nsynth_helpers.training.predict import predict
 from nsynth_helpers.training.runs import RunConfig, describe_environment, write_table
 
 THREADS = torch.get_num_threads()
 PRODUCT = 1024  # rows and columns of the matrices whose product gives the peak
 BUSY_NOTES = 320
+SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
+# A longer epoch is measured by this many of its steps, of which the first are warm-up.
+MOST_STEPS, WARM_STEPS = 320, 20
+OPENMP = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # what `nsynth_helpers` and make set
 
 
 class WavNotes(Dataset):
@@ -85,9 +100,9 @@ class Way2018:
         for _ in self.train:
             pass
 
-    def epoch(self) -> dict[str, float]:
-        """Seconds of training on the train notes and of the epoch with its validation."""
-        started, loss_sum, correct = time.perf_counter(), 0.0, 0
+    def learn(self) -> None:
+        """One epoch on the train notes."""
+        loss_sum, correct = 0.0, 0
         self.network.train()
         for frames, labels in self.train:
             self.optimizer.zero_grad()
@@ -97,9 +112,6 @@ class Way2018:
             self.optimizer.step()
             loss_sum += loss.item()
             correct += (logits.argmax(dim=1) == labels).sum().item()
-        trained = time.perf_counter() - started
-        self.evaluate()
-        return {"training": trained, "epoch": time.perf_counter() - started}
 
     @torch.no_grad()
     def evaluate(self) -> None:
@@ -112,10 +124,24 @@ class Way2018:
             correct += (logits.argmax(dim=1) == labels).sum().item()
 
 
-def seconds_of_2018(config: RunConfig, folder: Path) -> dict[str, float]:
+def seconds_of_2018(config: RunConfig, folder: Path, training_alone: bool) -> dict[str, float]:
     """Seconds of each column of the 2018 way, in the process that calls it."""
     way = Way2018(config, folder)
-    return {"loading": seconds_of(way.load), "evaluation": seconds_of(way.evaluate), **way.epoch()}
+    seconds = {"loading": seconds_of(way.load), "training": seconds_of(way.learn)}
+    if training_alone:
+        return seconds
+    seconds["evaluation"] = seconds_of(way.evaluate)
+    return seconds | {"epoch": seconds["training"] + seconds["evaluation"]}
+
+
+@contextmanager
+def process_of_2018():
+    """A process that knows nothing of our settings of OpenMP, which are read when it loads torch."""
+    ours = {name: os.environ.pop(name) for name in OPENMP if name in os.environ}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as old:
+        old.submit(int).result()
+        os.environ.update(ours)
+        yield old
 
 
 class Clock(lightning.Callback):
@@ -162,6 +188,7 @@ def measure(
     settings: Settings,
     repeats: int,
     old: ProcessPoolExecutor,
+    training_alone: bool = False,
 ) -> dict[tuple[str, str], dict[str, list[float]]]:
     """Notes/s of each way in each column, measured in turn after one round that does not count."""
     precision = choose_precision("auto", "cpu")
@@ -171,13 +198,13 @@ def measure(
     for turn, network in itertools.product(range(repeats + 1), networks):
         float32 = RunConfig(network, epochs=1)
         ways = {"ours, float32": float32, f"ours, auto ({precision})": replace(float32, precision=precision)}
-        seconds = {"2018 way": old.submit(seconds_of_2018, float32, files).result()}
+        seconds = {"2018 way": old.submit(seconds_of_2018, float32, files, training_alone).result()}
         for way, config in ways.items():
             ours = Ours(config, splits, settings)
             seconds[way] = {"loading": seconds_of(ours.load), "evaluation": seconds_of(ours.evaluate), **ours.epoch()}
         for way, columns in seconds.items():
-            kept = speeds.setdefault((network, way), {column: [] for column in done})
-            for column in done if turn else ():
+            kept = speeds.setdefault((network, way), {column: [] for column in columns})
+            for column in columns if turn else ():
                 kept[column].append(done[column] / columns[column])
     return speeds
 
@@ -275,9 +302,127 @@ def decoding(source: SplitSource, repeats: int) -> dict[str, list[float]]:
     return speeds
 
 
-def shown(values: list[float]) -> str:
+class Steps(Clock):
+    """When each step ended and the most anonymous memory, in bytes; an epoch of more than `most` steps ends there."""
+
+    def __init__(self, most: int):
+        self.most, self.ends, self.memory = most, [], math.nan
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        """Look at the clock and at the memory."""
+        self.ends.append(time.perf_counter())
+        with suppress(OSError):  # a file of Linux
+            found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+            self.memory = max(1024 * int(found[1]), np.nan_to_num(self.memory))
+        if len(self.ends) == self.most < trainer.num_training_batches:
+            raise KeyboardInterrupt
+
+
+def cost_of(notes: int, folder: Path, splits: dict[str, NSynthSplit], settings: Settings, most: int, warm: int) -> dict:
+    """Seconds and memory of training on the first `notes` of the folder's, in the process that calls it.
+
+    An epoch of at most `most` steps is measured whole; of a longer one what comes before its first step (the order of
+    the notes, the loader's start) and the median step, of which it is made up.
+    """
+    waveforms = np.memmap(folder / "waveforms.int16", np.int16, "r", shape=(notes, SAMPLE_RATE))
+    train = NSynthSplit("train", pd.read_parquet(folder / f"{notes}.parquet"), waveforms, f"{notes} repeated")
+    config, clock = RunConfig("lstm", epochs=1), Steps(most)
+    with suppress(TrainingStopped):
+        fit(config, splits | {"train": train}, settings, folder / f"run-{notes}", [clock])
+    steps, step = math.ceil(notes / config.batch_size), statistics.median(np.diff(clock.ends[warm:]))
+    before = clock.ends[0] - clock.started - step
+    whole = len(clock.ends) == steps
+    return {
+        "notes": notes,
+        "steps": steps,
+        "measured_steps": len(clock.ends),
+        "before_first_step_s": before,
+        "step_s": step,
+        "epoch_s": clock.seconds if whole else before + steps * step,
+        "anonymous_bytes": clock.memory,
+    }
+
+
+def growth(splits: dict[str, NSynthSplit], folder: Path, settings: Settings, sizes, most: int, warm: int):
+    """What an epoch of so many notes costs, a row for each size that fits half the free disk, each in its own process.
+
+    The notes are repeated, and really there: a file of the full size, mapped into memory as a cache is. Only that it
+    was written just now, and lies in the system's page cache as far as there is room, is better than a first epoch.
+    """
+    train, room = splits["train"], shutil.disk_usage(folder).free / 2
+    sizes = [notes for notes in sizes if notes * SAMPLE_RATE * 2 < room]
+    copies = math.ceil(max(sizes) / len(train.notes))
+    with (folder / "waveforms.int16").open("wb") as file:
+        for _ in range(copies):
+            np.ascontiguousarray(train.waveforms).tofile(file)
+    table = pd.concat([train.notes] * copies, ignore_index=True)
+    table["note_str"] += "-" + table.index.astype(str)
+    rows = []
+    for notes in sizes:
+        table.iloc[:notes].to_parquet(folder / f"{notes}.parquet")
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            rows.append(fresh.submit(cost_of, notes, folder, splits, settings, most, warm).result())
+    return pd.DataFrame(rows)
+
+
+def plot_growth(costs: pd.DataFrame, settings: Settings) -> None:
+    """Seconds an epoch and anonymous memory against notes, both axes logarithmic."""
+    use_style()
+    fig, axes = plt.subplots(1, 2, figsize=WIDE, sharex=True)
+    whole = costs["measured_steps"] == costs["steps"]
+    linear = costs["notes"] * (costs["epoch_s"] / costs["notes"]).median()
+    axes[0].plot(costs["notes"], linear, "--", color="0.5", label="in proportion to the notes")
+    axes[1].plot(costs["notes"], costs["notes"] * 2 * SAMPLE_RATE / 1e9, "--", color="0.5", label="the notes on disk")
+    for ax, values in zip(axes, (costs["epoch_s"], costs["anonymous_bytes"] / 1e9), strict=True):
+        ax.loglog(costs["notes"][whole], values[whole], "o", color="C0", label="a whole epoch measured")
+        some = f"{costs['measured_steps'].max()} of its steps measured"
+        ax.loglog(costs["notes"][~whole], values[~whole], "o", color="C0", markerfacecolor="none", label=some)
+    axes[0].set(xlabel="train notes", ylabel="seconds an epoch, training alone")
+    axes[1].set(xlabel="train notes", ylabel="anonymous memory, GB")
+    legend_below(fig, axes)
+    fig.suptitle(
+        "An LSTM's epoch, in float32: hollow circles are a median step\ntimes the steps of an epoch, and what comes "
+        "before the first, not a whole epoch"
+    )
+    save_figure(fig, "bench_growth", settings)
+
+
+def run_notebook(path: Path, environment: dict[str, str], to_figure: bool = False) -> float:
+    """Seconds from before the kernel's start to the notebook's last cell, or to the first that shows a figure."""
+    started, notebook = time.perf_counter(), nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(path.parent)}})
+    with client.setup_kernel(env=environment):
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+            if to_figure and any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
+                break
+        return time.perf_counter() - started
+
+
+def start_up(folder: Path, repeats: int, quick: bool) -> dict[str, list[float]]:
+    """Seconds until something is there to look at: the command's help, notebook 01's first figure, notebook 04 again.
+
+    Notebook 01 finds nothing decoded, as on the first day; notebook 04 all that it needs finished.
+    """
+    given = os.environ | {f"NSYNTH_{name.upper()}": str(folder / name) for name in ("cache", "runs", "figures")}
+    first, again = NOTEBOOKS / "01_data_exploration.ipynb", NOTEBOOKS / "04_result_analysis.ipynb"
+    command = [sys.executable, "-m", "nsynth_helpers", "--help"]
+    show_help = partial(subprocess.run, command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, check=True)
+    seconds = {"help": [seconds_of(show_help) for _ in range(repeats)]}
+    seconds["first figure of notebook 01"] = [
+        run_notebook(first, given | {"NSYNTH_CACHE": str(folder / f"cache-{turn}")}, to_figure=True)
+        for turn in range(repeats)
+    ]
+    if not quick:
+        run_notebook(again, given)
+        seconds["notebook 04 again"] = [run_notebook(again, given) for _ in range(repeats)]
+    return seconds
+
+
+def shown(values: list[float], decimals: int = 0) -> str:
     """Median and range."""
-    return f"{statistics.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+    middle, least, most = (f"{value:,.{decimals}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least} to {most})"
 
 
 def main() -> None:
@@ -288,23 +433,26 @@ def main() -> None:
     options = parser.parse_args()
     # Six pairs of epochs are the fewest on which a claim is judged; one more for good measure.
     repeats, most = (1, 40) if options.quick else (7, 100_000)
+    sizes, steps, warm = ((100, 300), 5, 1) if options.quick else (SIZES, MOST_STEPS, WARM_STEPS)
+    busy_before = os.getloadavg()
     settings = Settings.from_environment({"NSYNTH_DEVICE": "cpu"})
     precision = choose_precision("auto", "cpu")
     cached = first_notes(load_splits(settings), most)
     whole = first_notes(load_splits(replace(settings, seconds=4.0), ("train", "valid")), most)
     peaks = {name: peak(dtype, repeats) for name, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16))}
 
-    process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    with tempfile.TemporaryDirectory() as name, process as old:
+    with tempfile.TemporaryDirectory() as name, process_of_2018() as old:
         folder = Path(name)
         make_wavs(whole, folder)
         make_wavs(first_notes(whole, min(BUSY_NOTES, most)), folder / "few")
         few = first_notes(cached, min(BUSY_NOTES, most))
         speeds = measure(("lstm", "blstm"), cached, folder, settings, repeats, old)
-        idle = measure(("lstm",), few, folder / "few", settings, repeats, old)
+        idle = measure(("lstm",), few, folder / "few", settings, repeats, old, training_alone=True)
         with busy_loops():
-            busy = measure(("lstm",), few, folder / "few", settings, repeats, old)
+            busy = measure(("lstm",), few, folder / "few", settings, repeats, old, training_alone=True)
         decoded = decoding(SplitSource("train", folder / "nsynth-train"), repeats)
+        costs = growth(first_notes(cached, 1_000), folder, settings, sizes, steps, warm)
+        started = start_up(folder, repeats, options.quick)
 
     rows, single = [], {}
     for (network, way), columns in speeds.items():
@@ -333,10 +481,21 @@ def main() -> None:
     print(f"peak of matrix products, GFLOP/s: {', '.join(f'{name} {value:,.0f}' for name, value in peaks.items())}")
     for name, values in decoded.items():
         print(f"decoding, {name}: {shown(values)} notes/s")
-    write_json(
-        options.out,
-        {"environment": describe_environment(), "peak_gflops": peaks, "notes_per_second": single, "decoding": decoded},
-    )
+    print("an epoch's training on more notes")
+    print(costs.to_string(index=False))
+    for name, values in started.items():
+        print(f"start-up, {name}: {shown(values, 2)} s")
+    found = {
+        "environment": describe_environment(),
+        "load_average": {"before": busy_before, "after": os.getloadavg()},
+        "peak_gflops": peaks,
+        "notes_per_second": single,
+        "decoding": decoded,
+        "start_up_seconds": started,
+    }
+    write_json(options.out, found)
+    write_table(options.out.with_name("growth.csv"), costs)
+    plot_growth(costs, replace(settings, figures=options.out.parent))
     epochs = {network: speeds[network, "ours, float32"]["epoch"] for network in ("lstm", "blstm")}
     notes = sum(len(cached[name].notes) for name in ("train", "valid"))
     # Notebook 07 compares their times; they stand in one row as they were measured, one after the other.
