@@ -66,6 +66,10 @@ class NSynthDataset(Dataset):
 
     def __getitems__(self, indices) -> tuple[torch.Tensor, torch.Tensor]:
         """A batch with one fancy index: ``frames (batch, steps, step_size)``, float32, and ``labels (batch,)``."""
+        if isinstance(self.waveforms, torch.Tensor):
+            # From pinned memory the numbers go to a GPU without waiting for what it still computes.
+            pinned = torch.tensor(indices, pin_memory=torch.cuda.is_available())
+            indices = pinned.to(self.rows.device, non_blocking=True)
         batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
         if isinstance(batch, np.ndarray):
             batch = torch.from_numpy(batch)
@@ -90,8 +94,16 @@ def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool
     # `__getitems__` has made the batch already. With a generator of its own, opening a loader draws nothing from the
     # one that dropout uses.
     own = torch.Generator()
+    # Lightning copies pinned batches to a GPU while it computes; what lies there already cannot be pinned.
+    pinned = torch.cuda.is_available() and isinstance(notes.waveforms, np.ndarray)
     return DataLoader(
-        notes, batch_size, sampler=sampler, collate_fn=lambda batch: batch, generator=own, drop_last=drop_last
+        notes,
+        batch_size,
+        sampler=sampler,
+        collate_fn=lambda batch: batch,
+        generator=own,
+        drop_last=drop_last,
+        pin_memory=pinned,
     )
 
 

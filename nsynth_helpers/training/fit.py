@@ -209,8 +209,8 @@ class FamilyClassifier(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration names."""
         config, weights = self.config, self.network.parameters()
-        # Torch's fused step rounds differently: in float32, runs stay what they were.
-        fused = config.precision == "bf16-mixed"
+        # Torch's fused step rounds differently: in float32, the runs of a CPU stay what they were.
+        fused = config.precision == "bf16-mixed" or self.device.type == "cuda"
         options = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": fused}
         if config.optimizer == "sgd":
             return torch.optim.SGD(weights, momentum=config.momentum, **options)

@@ -68,6 +68,15 @@ def test_notes_go_to_a_gpu_once_where_they_fill_at_most_half_of_it(kind, free, m
     assert moved == ([(10, "cuda"), (4, "cuda")] if moves else [])
 
 
+def test_batches_are_pinned_for_a_gpu_unless_the_notes_lie_there(monkeypatch):
+    notes = NSynthDataset(split_of(FAMILIES))
+    assert not batches(notes, 4).pin_memory
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert batches(notes, 4).pin_memory
+    notes.to(torch.device("cpu"))
+    assert not batches(notes, 4).pin_memory
+
+
 def test_synth_lead_is_dropped_and_labels_keep_the_fixed_order():
     cached = split_of(["vocal", "synth_lead", "bass", "synth_lead", "string"])
     notes = NSynthDataset(cached)

@@ -87,6 +87,17 @@ def test_history_states_what_the_weights_give(tiny_run, splits):
     assert run.history["valid_accuracy"][1] == pytest.approx(valid["accuracy"])
 
 
+@pytest.mark.parametrize(
+    ("device", "precision", "fused"),
+    [("cuda", "32-true", True), ("cpu", "32-true", False), ("cpu", "bf16-mixed", True)],
+)
+def test_the_step_of_the_optimizer_is_fused_on_a_gpu(device, precision, fused, monkeypatch):
+    config = replace(TINY, precision=precision)
+    module = training.FamilyClassifier(config.build_network(), config, None)
+    monkeypatch.setattr(training.FamilyClassifier, "device", torch.device(device))
+    assert module.configure_optimizers().defaults["fused"] is fused
+
+
 def test_the_saved_network_gives_the_saved_predictions(tiny_run, splits):
     run = tiny_run
     again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
