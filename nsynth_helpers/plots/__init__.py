@@ -11,7 +11,8 @@ from nsynth_helpers.plots.notes import (
     plot_log_mel_spectrogram, plot_waveform,
 )
 from nsynth_helpers.plots.results import (
-    plot_confusion_matrices, plot_confusion_matrix, plot_intervals, plot_logits_and_probabilities, plot_reliability,
+    plot_confusion_matrices, plot_confusion_matrix, plot_intervals, plot_logits_and_probabilities, plot_note_map,
+    plot_reliability,
 )
 from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, WIDE, new_axes, save_figure, use_style
 from nsynth_helpers.plots.training import plot_learning_curves, plot_model_selection

@@ -252,3 +252,27 @@ def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> t
     in_percent(axes[1].yaxis)
     legend_below(fig, axes[0])
     return fig, axes
+
+
+def plot_note_map(notes: pd.DataFrame, shares: np.ndarray, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Notes in the plane, coloured and shaped by family, filled where the network is right.
+
+    ``notes`` has ``family``, ``correct``, ``x`` and ``y``; ``shares`` (fractions) are those of the variance that the
+    two axes show.
+    """
+    fig, ax = new_axes(ax, PAGE)
+    look = {"s": 26, "linewidths": 1}
+    for family, marker in zip(FAMILIES, MARKERS, strict=True):
+        colour = FAMILY_COLOURS[family]
+        right, wrong = (notes[(notes["family"] == family) & (notes["correct"] == known)] for known in (True, False))
+        ax.scatter(right["x"], right["y"], color=colour, marker=marker, label=family, **look)
+        ax.scatter(wrong["x"], wrong["y"], facecolor="none", edgecolor=colour, marker=marker, **look)
+    ax.set(
+        aspect="equal", xlabel=f"first axis: {shares[0]:.0%} of the variance", ylabel=f"second axis: {shares[1]:.0%}"
+    )
+    key = {
+        "filled: right": ax.scatter([], [], color="0.4", **look),
+        "hollow: wrong": ax.scatter([], [], facecolor="none", edgecolor="0.4", **look),
+    }
+    legend_below(fig, ax, columns=6, more=key)
+    return fig, ax

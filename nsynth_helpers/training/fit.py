@@ -270,9 +270,9 @@ class EpochProgress(lightning.Callback):
         self.bar.update()
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        """Show the epoch's losses."""
-        losses = {name: f"{float(trainer.callback_metrics[name]):.3f}" for name in ("train_loss", "valid_loss")}
-        self.bar.set_postfix(epoch=trainer.current_epoch + 1, **losses)
+        """Show the epoch's losses and accuracies."""
+        values = {name: f"{float(trainer.callback_metrics[name]):.3f}" for name in HISTORY_COLUMNS[1:5]}
+        self.bar.set_postfix(epoch=trainer.current_epoch + 1, **values)
 
     def teardown(self, *_, **__) -> None:
         """Close the bar, also after an interruption."""

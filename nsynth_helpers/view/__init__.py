@@ -1,12 +1,12 @@
 """The note view: one ES module that draws notes, for live widgets and for pages without a kernel.
 
-Its ``data`` is one JSON object: ``kind`` (``explorer``, ``confusion``, ``gallery``, ``sound`` or ``training``); for
-notes, ``families``, ``rate`` (Hz), ``step`` and ``samples`` (of a note); ``notes``, the table (``instruments`` and
-``splits`` are names; ``instrument``, ``split``, ``pitch`` and ``velocity`` their columns); ``networks`` (``name``, and
-where known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no kernel: ``sound`` (MP3) and
-``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are base64, little-endian.
-With ``sound``, the first row is the reader's own: its ``name``, ``seconds``, ``onset`` and ``padding`` (s), and the
-``distances`` of the others.
+Its ``data`` is one JSON object: ``kind`` (``explorer``, ``confusion``, ``gallery``, ``map``, ``sound`` or
+``training``); for notes, ``families``, ``rate`` (Hz), ``step`` and ``samples`` (of a note); ``notes``, the table
+(``instruments`` and ``splits`` are names; ``instrument``, ``split``, ``pitch`` and ``velocity`` their columns);
+``networks`` (``name``, and where known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no
+kernel: ``sound`` (MP3) and ``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are
+base64, little-endian. With ``sound``, the first row is the reader's own: its ``name``, ``seconds``, ``onset`` and
+``padding`` (s), and the ``distances`` of the others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,32 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anywidget
+import traitlets
+
 if TYPE_CHECKING:  # loading it takes seconds, for the grammars of addresses
     from nbformat import NotebookNode
 
 MODULE = (Path(__file__).parent / "note_view.js").read_text(encoding="utf-8")
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 PLACE = "nsynth-note-view-data"
+
+
+class View(anywidget.AnyWidget):
+    """The module as a live widget.
+
+    Attributes
+    ----------
+    data : dict
+        All that the browser is told.
+    """
+
+    _esm = MODULE
+    data = traitlets.Dict().tag(sync=True)
+
+    def __repr__(self) -> str:
+        """What a page shows that can only show text, the same in every run."""
+        return f"{type(self).__name__}: alive in JupyterLab and on the pages of the report"
 
 
 def embed(data: dict) -> str:

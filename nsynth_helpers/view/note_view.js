@@ -1016,6 +1016,198 @@ function sound(data, model, tools) {
   return h("div", {}, source ? source.element : h("p", { className: "remark" }, "To try a sound of your own, run this notebook: a page without a kernel cannot ask the networks."), panes);
 }
 
+// ------------------------------------------------------------------------------------------------ a map of notes
+
+// One shape a family, of radius 1, as in the figures: the second cue beside its colour.
+const SHAPES = ["M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z", "M-.85-.85H.85V.85H-.85Z", "M0-1.2.9 0 0 1.2-.9 0Z", "M0-1.1 1.05.8H-1.05Z", "M0 1.1-1.05-.8H1.05Z",
+  "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z", "M0-1.25.3-.4 1.2-.4.48.15.74 1 0 .5-.74 1-.48.15-1.2-.4-.3-.4Z",
+  "M-1-.5-.5-1 0-.5.5-1 1-.5.5 0 1 .5.5 1 0 .5-.5 1-1 .5-.5 0Z", "M-1.1 0 .8-1.05V1.05Z", "M1.1 0-.8-1.05V1.05Z"];
+const REACH = 16, MARGIN = 24; // pixels: of the pointer, around the map
+const HEARD_AFTER_MS = 80; // so long the pointer stays on a note that is heard
+const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** A colour of the figures, which stand on white, or its light shade for the dark theme. */
+function onGround(hex, dark) {
+  return `rgb(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).map((value) => Math.round(dark ? 255 - 0.55 * (255 - value) : value)).join(" ")})`;
+}
+
+/** Notes as marks in the plane: heard under the pointer, walked by arrows, opened by click or Enter. */
+class NoteMap {
+  constructor(data, notes, tools) {
+    Object.assign(this, { notes, tools, at: 0, opened: 0, family: null, awake: false, audio: new Audio() });
+    Object.assign(this, { x: column(data.x, Float32Array), y: column(data.y, Float32Array), shares: data.shares, colours: data.colours });
+    this.answers = Array.from(this.x, (_, i) => notes.answer(notes.networks[0], i));
+    this.label = Array.from(this.x, (_, i) => notes.families.indexOf(notes.facts(i).family));
+    this.canvas = h("canvas", { tabIndex: 0, role: "application", className: "map", "aria-label": `Map of ${notes.length.toLocaleString("en")} notes by what the `
+      + `${notes.networks[0].name} holds of them; arrows go to the nearest note in their direction, Enter opens it, Space plays it` });
+    this.told = h("p", { className: "told", role: "status" });
+    this.hears = h("input", { type: "checkbox", checked: true, onchange: () => this.stop() });
+    this.keys = notes.families.map((name, label) => {
+      const mark = h("span", { className: "mark" });
+      mark.innerHTML = `<svg viewBox="-1.3 -1.3 2.6 2.6" aria-hidden="true"><path d="${SHAPES[label]}" fill="currentColor"/></svg>`;
+      return h("button", { type: "button", "aria-pressed": "false", title: `only ${name}`, onclick: () => this.single(label) }, mark, name);
+    });
+    this.panel = new NotePanel(notes, tools);
+    const short = data.total > notes.length ? `This map shows ${notes.length.toLocaleString("en")} of the ${data.total.toLocaleString("en")} notes. ` : "";
+    this.element = h("div", { className: "beside" }, h("section", {}, h("div", { className: "bar", role: "group", "aria-label": "families" }, ...this.keys),
+      h("p", { className: "remark" }, `${short}Filled: the ${notes.networks[0].name} is right; hollow: wrong.`), this.canvas, this.told,
+      h("label", { className: "tick" }, this.hears, "hear the note under the pointer"), this.inWords()), this.panel.element);
+    this.listen();
+    this.panel.show(0);
+    this.told.textContent = "Click the map, or go to it with Tab: from then on notes are heard as the pointer or an arrow reaches them.";
+    tools.panels.add(this);
+  }
+
+  listen() {
+    const { canvas } = this, within = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return this.nearest((i) => Math.hypot(this.left[i] - event.clientX + box.left, this.top[i] - event.clientY + box.top), REACH);
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      const i = within(event);
+      canvas.style.cursor = i === undefined ? "default" : "pointer";
+      if (i !== undefined && i !== this.at) this.go(i);
+    });
+    canvas.addEventListener("pointerleave", () => this.stop());
+    canvas.addEventListener("click", (event) => {
+      const i = within(event);
+      this.awake = true;
+      if (i !== undefined) this.open(i);
+    });
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      this.awake = true;
+      if (event.key in DIRECTIONS) this.walk(...DIRECTIONS[event.key]);
+      else if (event.key === "Enter") this.open(this.at);
+      else if (event.key === " ") this.go(this.at);
+      else return;
+      event.preventDefault();
+    });
+    new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  /** Whether a note is among those of the chosen family. */
+  shows(i) {
+    return this.family === null || this.label[i] === this.family;
+  }
+
+  /** The shown note of the smallest distance below a limit. */
+  nearest(distance, limit = Infinity) {
+    let best, least = limit;
+    for (let i = 0; i < this.x.length; i++) {
+      const far = this.shows(i) ? distance(i) : Infinity;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  /** The nearest note within 45 degrees of a direction. */
+  walk(right, down) {
+    const next = this.nearest((i) => {
+      const dx = this.left[i] - this.left[this.at], dy = this.top[i] - this.top[this.at];
+      const along = dx * right + dy * down, aside = Math.abs(dx * down) + Math.abs(dy * right);
+      return along > 0 && aside <= along ? Math.hypot(dx, dy) : Infinity;
+    });
+    if (next !== undefined) this.go(next);
+  }
+
+  /** Show only one family, or all again. */
+  single(label) {
+    this.family = this.family === label ? null : label;
+    this.keys.forEach((key, i) => key.setAttribute("aria-pressed", i === this.family));
+    if (!this.shows(this.at)) this.at = this.nearest((i) => Math.hypot(this.left[i] - this.left[this.at], this.top[i] - this.top[this.at])) ?? this.at;
+    this.draw();
+  }
+
+  go(i) {
+    this.at = i;
+    this.told.textContent = this.describe(i);
+    this.draw();
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.hear(i), HEARD_AFTER_MS);
+  }
+
+  open(i) {
+    this.opened = i;
+    this.panel.show(i);
+    this.go(i);
+  }
+
+  describe(i) {
+    const { name } = this.notes.facts(i), { correct, predicted, probabilities } = this.answers[i];
+    return `${name}: ${correct ? "right" : `taken for ${this.notes.families[predicted]}`}, ${percent(probabilities[predicted])} sure`;
+  }
+
+  async hear(i) {
+    if (!this.awake || !this.hears.checked) return;
+    const note = await this.notes.load(i).catch(() => null);
+    if (!note || this.at !== i) return;
+    this.tools.panels.forEach((panel) => panel.stop()); // one note is heard at a time
+    this.audio.src = note.url;
+    this.audio.play().catch(() => {}); // a browser that wants another click first stays silent
+  }
+
+  stop() {
+    clearTimeout(this.soon);
+    this.audio.pause();
+  }
+
+  /** For who cannot see it: where each family lies, and how often the note next to one of it is of it, too. */
+  inWords() {
+    const near = Array.from(this.x, (_, i) => this.nearest((j) => (j === i ? Infinity : Math.hypot(this.x[i] - this.x[j], this.y[i] - this.y[j]))));
+    const rows = this.notes.families.map((family, label) => {
+      const its = Array.from(this.x.keys()).filter((i) => this.label[i] === label), mean = (values) => (its.reduce((sum, i) => sum + values[i], 0) / its.length).toFixed(1);
+      const right = its.filter((i) => this.answers[i].correct).length, alike = its.filter((i) => this.label[near[i]] === label).length;
+      return [family, its.length, right, its.length ? `${mean(this.x)}, ${mean(this.y)}` : "–", alike];
+    });
+    const head = ["family", "notes", "right", "centre on the two axes", "next to a note of the same family"];
+    return h("div", { className: "unseen" }, h("table", {}, h("caption", {}, "The map in words"), h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text))),
+      ...rows.map(([family, ...cells]) => h("tr", {}, h("th", { scope: "row" }, family), ...cells.map((cell) => h("td", {}, cell))))));
+  }
+
+  draw() {
+    const extent = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+    const [west, east] = extent(this.x), [south, north] = extent(this.y), room = this.canvas.clientWidth;
+    const ratio = (north - south || 1) / (east - west || 1), height = clamp((room - 2 * MARGIN) * ratio + 2 * MARGIN, 240, 520);
+    const { context, width } = prepare(this.canvas, height), colour = this.tools.theme(), dark = colour === THEMES.dark;
+    if (!context) return;
+    // One scale for both axes: what looks near is near, as far as two of many axes tell.
+    const scale = Math.min((width - 2 * MARGIN) / (east - west || 1), (height - 2 * MARGIN) / (north - south || 1));
+    const size = width < 500 ? 3.5 : 4.5, drawn = this.colours.map((hex) => onGround(hex, dark));
+    this.left = this.x.map((x) => width / 2 + (x - (west + east) / 2) * scale);
+    this.top = this.y.map((y) => height / 2 - (y - (south + north) / 2) * scale);
+    context.fillStyle = colour.quiet;
+    context.fillRect(0, 0, width, height);
+    context.fillStyle = colour.muted;
+    context.textAlign = "left";
+    context.fillText(`→ ${percent(this.shares[0])} of the variance   ↑ ${percent(this.shares[1])}`, 8, height - 10);
+    const mark = (i) => {
+      context.save();
+      context.translate(this.left[i], this.top[i]);
+      context.scale(size, size);
+      context.globalAlpha = this.shows(i) ? 1 : 0.12;
+      context.fillStyle = context.strokeStyle = drawn[this.label[i]];
+      context.lineWidth = 1.4 / size;
+      const shape = new Path2D(SHAPES[this.label[i]]);
+      if (this.answers[i].correct) context.fill(shape);
+      else context.stroke(shape);
+      context.restore();
+    };
+    for (let i = 0; i < this.x.length; i++) mark(i);
+    const ring = (i, radius, stroke) => {
+      mark(i);
+      context.strokeStyle = stroke;
+      context.lineWidth = 2;
+      context.beginPath();
+      context.arc(this.left[i], this.top[i], radius, 0, 2 * Math.PI);
+      context.stroke();
+    };
+    ring(this.opened, 2 * size, colour.text);
+    ring(this.at, 2.7 * size, colour.cursor);
+    this.keys.forEach((key, label) => (key.firstChild.style.color = drawn[label]));
+  }
+}
+
 // --------------------------------------------------------------------------------------------- a training, watched
 
 const CURVES = [
@@ -1175,6 +1367,8 @@ progress { height: .8em; flex: 1 1 10em; max-width: 20em; accent-color: var(--st
 [role=gridcell].filled { cursor: pointer; color: var(--text); background: color-mix(in srgb, var(--strong) var(--share), transparent); }
 [role=gridcell].deep { color: #fff; } :host([data-dark]) [role=gridcell].bright { color: #10151b; }
 [role=gridcell].diagonal { border-width: 2px; } [role=gridcell][aria-selected=true] { outline: 3px solid var(--cursor); outline-offset: -1px; font-weight: bold; }
+.mark svg { width: 11px; height: 11px; margin-right: .35em; } button[aria-pressed=true] { border-color: var(--cursor); font-weight: bold; }
+.map + .told { min-height: 2.9em; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 600px) { [role=grid] { font-size: .78em; } }
 @media print { .bar, .menus { display: none; } }
@@ -1194,11 +1388,12 @@ const KINDS = {
   confusion: (data, model, tools) => confusion(data, new Notes(data, model, tools), tools),
   gallery: (data, model, tools) => gallery(data, new Notes(data, model, tools), tools),
   sound,
+  map: (data, model, tools) => new NoteMap(data, new Notes(data, model, tools), tools).element,
   training,
 };
 
 function open(el, data, model) {
-  const host = h("div", { className: "nsynth-note-view", "data-lm-suppress-shortcuts": "true" });
+  const host = h("div", { className: "nsynth-note-view" });
   const root = host.attachShadow({ mode: "open" });
   el.replaceChildren(host);
   // Keys typed here are for here: a notebook would cut cells at "x" or "d d".

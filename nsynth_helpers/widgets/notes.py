@@ -3,16 +3,15 @@
 from base64 import b64encode
 from collections.abc import Mapping
 
-import anywidget
 import numpy as np
 import pandas as pd
-import traitlets
 
 from nsynth_helpers import view
 from nsynth_helpers.analysis.beliefs import belief_over_time
 from nsynth_helpers.analysis.outcomes import logits_of
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
+from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE, keep_families
+from nsynth_helpers.plots.style import FAMILY_COLOURS
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.runs import Run
 from nsynth_helpers.widgets.players import encode_mp3
@@ -52,17 +51,11 @@ class NoBeliefs:
         return [None] * len(note_strs)
 
 
-class NoteView(anywidget.AnyWidget):
+class NoteView(view.View):
     """What every widget of notes shares: the table goes to the browser at once, sounds when they are asked for.
 
-    Attributes
-    ----------
-    data : dict
-        All that the browser is told (`nsynth_helpers.view`); some notes are whole in it, and need no kernel.
+    Some notes are whole in the table, and need no kernel.
     """
-
-    _esm = view.MODULE
-    data = traitlets.Dict().tag(sync=True)
 
     def __init__(self, notes: pd.DataFrame, splits, runs, stored, networks: Mapping[str, dict], **data):
         """`notes` has ``split`` and ``row`` beside the columns of a split's table; `stored` are places in it."""
@@ -141,8 +134,7 @@ class NoteExplorer(NoteView):
 
     def __init__(self, splits, runs: Mapping[str, Run] | None = None, ask: bool = False, stored: int = 60):
         notes = pd.concat({name: split.notes for name, split in splits.items()}, names=["split", "row"]).reset_index()
-        spread = notes.sort_values(["family", "note_str"]).index
-        places = spread[np.linspace(0, len(spread) - 1, min(stored, len(spread))).astype(int)].unique()
+        places = _spread(notes.sort_values(["family", "note_str"]).index, stored)
         super().__init__(notes, splits, runs, places, {}, kind="explorer", ask=ask)
 
 
@@ -177,14 +169,8 @@ class ConfusionExplorer(NoteView):
         first, *others = tables.values()
         if not all(table["note_str"].equals(first["note_str"]) for table in others):
             raise InputError("The networks were not tested on the same notes; evaluate them on the same split.")
-        notes = first[["note_str", "instrument", "pitch", "velocity"]].assign(split="test", row=-1)
-        if split:
-            notes["split"] = split.name
-            notes["row"] = pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"])
-            if (notes["row"] < 0).any():
-                missing = notes.loc[notes["row"] < 0, "note_str"].iloc[0]
-                raise InputError(f"The {split.name} split holds no note '{missing}'; pass the split that was tested.")
-        networks = {name: {"logits": _text(logits_of(table).astype("<f4").tobytes())} for name, table in tables.items()}
+        notes = _placed(first, split)
+        networks = {name: _answers(table) for name, table in tables.items()}
         places = _first_of_cells(tables.values())[: stored if split else 0]
         super().__init__(notes, {split.name: split} if split else {}, runs, places, networks, kind="confusion")
 
@@ -208,11 +194,68 @@ class ExtremesGallery(NoteView):
         if chosen.empty:
             raise InputError("There is no extreme note to show; pass a table with notes.")
         column, columns = pd.factorize(chosen["extreme"])
-        notes = chosen[["note_str", "instrument", "pitch", "velocity"]].reset_index(drop=True)
-        notes = notes.assign(split=split.name, row=pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"]))
-        networks = {network: {"logits": _text(logits_of(chosen).astype("<f4").tobytes())}}
+        notes, networks = _placed(chosen, split), {network: _answers(chosen)}
         told = {"kind": "gallery", "columns": list(columns), "cells": column.tolist()}
         super().__init__(notes, {split.name: split}, run and {network: run}, notes.index, networks, **told)
+
+
+class NoteMap(NoteView):
+    """A map of notes by what a network holds of them: heard under the pointer, opened by a click.
+
+    Colour and shape are the family's; a right answer's mark is filled, a wrong one's hollow.
+
+    Parameters
+    ----------
+    notes : pandas.DataFrame
+        The columns of `analysis.make_outcomes`, and the places ``x`` and ``y``.
+    shares : sequence of float
+        The shares of the variance that the two axes show (fractions).
+    split : NSynthSplit
+        Where the notes come from.
+    network : str
+        The network's name.
+    run : Run, optional
+        The trained network, whose beliefs are then drawn below the note.
+    stored : int
+        How many notes, evenly spread over the table, the notebook and the report hold; a kernel plays all of them.
+    """
+
+    def __init__(
+        self, notes: pd.DataFrame, shares, split: NSynthSplit, network: str, run: Run | None = None, stored: int = 400
+    ):
+        told = {
+            "kind": "map",
+            **{axis: _text(notes[axis].to_numpy("<f4").tobytes()) for axis in "xy"},
+            "shares": [float(share) for share in shares],
+            "colours": [FAMILY_COLOURS[family] for family in FAMILIES],
+            "total": len(keep_families(split.notes)),
+        }
+        placed, networks = _placed(notes, split), {network: _answers(notes)}
+        super().__init__(
+            placed, {split.name: split}, run and {network: run}, _spread(placed.index, stored), networks, **told
+        )
+
+
+def _spread(places: pd.Index, most: int) -> pd.Index:
+    """At most so many of them, evenly spread."""
+    return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)].unique()
+
+
+def _placed(table: pd.DataFrame, split: NSynthSplit | None) -> pd.DataFrame:
+    """What `NoteView` asks of notes that were tested; `InputError` if the split lacks one of them."""
+    notes = table[["note_str", "instrument", "pitch", "velocity"]].reset_index(drop=True)
+    if split is None:
+        return notes.assign(split="test", row=-1)
+    rows = pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"])
+    if (rows < 0).any():
+        missing = notes["note_str"][rows < 0].iloc[0]
+        raise InputError(f"The {split.name} split holds no note '{missing}'; pass the split that was tested.")
+    return notes.assign(split=split.name, row=rows)
+
+
+def _answers(table: pd.DataFrame) -> dict:
+    """What the front end must know of a network's answers."""
+    return {"logits": _text(logits_of(table).astype("<f4").tobytes())}
 
 
 def _first_of_cells(tables) -> pd.Index:

@@ -2,38 +2,33 @@
 
 import time
 
-import anywidget
 import lightning
-import traitlets
 from IPython.display import display
 
 from nsynth_helpers import view
 from nsynth_helpers.training.fit import RunRecorder
+from nsynth_helpers.training.runs import Run
 
 BETWEEN_UPDATES = 0.25  # seconds
 
 
-class TrainingCurves(anywidget.AnyWidget):
+class TrainingCurves(view.View):
     """Loss and accuracy per epoch in the browser, time left, and a stop button.
 
-    Attributes
-    ----------
-    data : dict
-        All that is drawn: ``state`` (``running``, ``stopped``, ``finished``), ``epochs``, ``history`` (the rows of
-        ``history.csv``), ``progress`` (0 to 1), ``seconds_left``.
+    Its data: ``state`` (``running``, ``stopped``, ``finished``), ``network``, ``epochs``, ``history`` (the rows of
+    ``history.csv`` without their seconds), ``progress`` (0 to 1), ``seconds_left``.
     """
-
-    _esm = view.MODULE
-    data = traitlets.Dict().tag(sync=True)
 
     def __init__(self):
         super().__init__(data={"kind": "training"})
         self.asked_to_stop = False
         self.on_msg(self._stop)
 
-    def tell(self, data: dict) -> None:
+    def tell(self, state: str, network: str, epochs: int, history, progress: float, seconds_left: float | None) -> None:
         """Draw this, and stay able to hear while the cell runs."""
-        self.data = {"kind": "training", **data}
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+        known = {"state": state, "network": network, "epochs": epochs, "history": rows}
+        self.data = {"kind": "training", **known, "progress": progress, "seconds_left": seconds_left}
         # JupyterLab from 4.4 speaks to widgets through a subshell of ipykernel 7, a thread beside the running cell; but
         # ipykernel 7.4 leads answers on a comm to the shell that spoke on it last, which is the busy one.
         vars(self.comm).pop("_reply_subshell_id", None)
@@ -46,9 +41,26 @@ class TrainingCurves(anywidget.AnyWidget):
 class TrainingMonitor(lightning.Callback):
     """Shows a training as it goes on; its stop button ends it after the epoch, with everything kept.
 
-    Pass it to `fit`: ``ns.fit(config, splits, settings, callbacks=[ns.widgets.TrainingMonitor()])``. Stopping is an
-    interrupt at a good moment: run the cell again to go on.
+    Stopping is an interrupt at a good moment: run the cell again to go on.
+
+    Examples
+    --------
+    ::
+
+        monitor = ns.widgets.TrainingMonitor()
+        run = ns.fit(config, splits, settings, callbacks=[monitor])
+        monitor.show(run)  # the same picture where the run was finished before
     """
+
+    curves: TrainingCurves | None = None
+
+    def show(self, run: Run) -> None:
+        """Show a finished run's whole history."""
+        if self.curves is None:
+            self.curves = TrainingCurves()
+            display(self.curves)
+        epochs = run.config.epochs
+        self.curves.tell("finished", run.config.network, epochs, run.history.to_dict("records"), 1.0, 0.0)
 
     def on_train_start(self, trainer, module) -> None:
         """Show the curves, which are empty as yet."""
@@ -79,17 +91,8 @@ class TrainingMonitor(lightning.Callback):
 
     def _tell(self, trainer, module, state: str, part: float = 0.0) -> None:
         epochs = trainer.max_epochs
-        history = [*self.recorder.rows]
-        done = len(history) + part
+        done = len(self.recorder.rows) + part
         here = done - self.first_epoch
         self.told = time.perf_counter()
-        self.curves.tell(
-            {
-                "state": state,
-                "network": module.config.network,
-                "epochs": epochs,
-                "history": history,
-                "progress": done / epochs,
-                "seconds_left": (self.told - self.started) / here * (epochs - done) if here else None,
-            }
-        )
+        left = (self.told - self.started) / here * (epochs - done) if here else None
+        self.curves.tell(state, module.config.network, epochs, self.recorder.rows, done / epochs, left)

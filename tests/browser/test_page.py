@@ -6,8 +6,10 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sklearn.decomposition import PCA
 
 from nsynth_helpers import view, widgets
+from nsynth_helpers.analysis.beliefs import note_states
 from nsynth_helpers.analysis.outcomes import make_outcomes, nearest_and_farthest
 from nsynth_helpers.data.cache import load_split
 from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE
@@ -17,7 +19,7 @@ from nsynth_helpers.report.pages import Pages, title_of
 from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.runs import Run
 
-VIEWS = ("explorer", "confusion", "gallery")
+VIEWS = ("explorer", "confusion", "gallery", "map")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,14 @@ def report(test_split, tmp_path_factory):
     """A page from the file system with each view on it."""
     runs = {name: Run(PROJECT_ROOT / "results" / f"mini-{name.lower()}") for name in ("LSTM", "BLSTM")}
     outcomes = {name: make_outcomes(run.predictions()) for name, run in runs.items()}
+    axes = PCA(2)
+    places = axes.fit_transform(note_states(runs["LSTM"].load_network(), runs["LSTM"].config.frames(test_split)))
+    placed = outcomes["LSTM"].assign(x=places[:, 0], y=places[:, 1])
     shown = [
         widgets.NoteExplorer({"test": test_split}, runs=runs, stored=12),
         widgets.ConfusionExplorer(outcomes, test_split, runs=runs, stored=12),
         widgets.ExtremesGallery(nearest_and_farthest(outcomes["LSTM"]), test_split, "LSTM", runs["LSTM"]),
+        widgets.NoteMap(placed, axes.explained_variance_ratio_, test_split, "LSTM"),
     ]
     states = {str(i): {"state": {"_esm": view.MODULE, "data": widget.data}} for i, widget in enumerate(shown)}
     outputs = [new_output("display_data", {view.WIDGET_VIEW: {"model_id": i}}) for i in states]
@@ -127,10 +133,40 @@ def test_pictures_have_words(opened):
     page.locator(".nsynth-note-view").first.wait_for()
     for shown in page.locator(".nsynth-note-view").all():
         shown.locator(".play:enabled").wait_for()
-        canvas, name = shown.locator("canvas"), shown.locator("h3").inner_text()
+        canvas, name = shown.locator(".note canvas"), shown.locator("h3").inner_text()
         assert name in canvas.get_attribute("aria-label")
-        rows = shown.locator(".unseen tr").all_inner_texts()
-        assert len(rows) == 11 and "LSTM answers" in rows[0]
+        rows = shown.locator(".note .unseen tr").all_inner_texts()
+        assert len(rows) == 11 and rows[0].startswith("time")
+
+
+def test_the_map_has_words_and_is_heard_from_the_first_click_on(opened, test_split):
+    page = opened()
+    page.evaluate(
+        "void (HTMLMediaElement.prototype.play = async function () { (window.heard ??= []).push(this.src); })"
+    )
+    shown = page.locator(".nsynth-note-view").nth(VIEWS.index("map"))
+    shown.locator(".play:enabled").wait_for()
+    rows = [row.split("\t") for row in shown.locator("section:not(.note) > .unseen tr").all_inner_texts()]
+    right = make_outcomes(Run(PROJECT_ROOT / "results" / "mini-lstm").predictions()).groupby("family")["correct"].sum()
+    assert [(row[0], row[1], int(row[2])) for row in rows[1:]] == [(name, "40", n) for name, n in right.items()]
+    canvas = shown.locator("canvas.map")
+    size, before = canvas.bounding_box(), shown.locator(".told").inner_text()
+
+    def pointed_at() -> set[str]:
+        """What is told while the pointer crosses the map."""
+        told = set()
+        for share in np.linspace(0.1, 0.9, 9):
+            canvas.hover(position={"x": share * size["width"], "y": 0.25 * size["height"]})
+            page.wait_for_timeout(200)
+            told.add(shown.locator(".told").inner_text())
+        return told - {before}
+
+    notes = {text.split(":")[0] for text in pointed_at()}
+    assert len(notes) > 1 and notes <= set(test_split.notes["note_str"])
+    assert page.evaluate("window.heard ?? []") == [], "silent before the first click"
+    canvas.click(position={"x": 3, "y": 3})
+    pointed_at()
+    assert len(page.evaluate("window.heard")) > 1
 
 
 def test_the_spectrogram_is_that_of_the_figures(chromium, test_split):

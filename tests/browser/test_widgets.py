@@ -10,18 +10,23 @@ from nsynth_helpers.analysis.outcomes import extremes, make_outcomes
 from nsynth_helpers.settings import PROJECT_ROOT
 from nsynth_helpers.training.runs import Run
 
-LOADING = """import nsynth_helpers as ns
+LOADING = """from sklearn.decomposition import PCA
+import nsynth_helpers as ns
 from nsynth_helpers.settings import PROJECT_ROOT
 from nsynth_helpers.training.runs import Run
 settings = ns.Settings.from_environment()
 splits = ns.load_splits(settings)
 runs = {name: Run(PROJECT_ROOT / "results" / f"mini-{name.lower()}") for name in ("LSTM", "BLSTM")}
 outcomes = {name: ns.analysis.make_outcomes(run.predictions()) for name, run in runs.items()}
-chosen = ns.analysis.extremes(outcomes["LSTM"])"""
+chosen = ns.analysis.extremes(outcomes["LSTM"])
+axes = PCA(2)
+states = ns.analysis.note_states(runs["LSTM"].load_network(), runs["LSTM"].config.frames(splits["test"]))
+placed = outcomes["LSTM"].assign(**dict(zip("xy", axes.fit_transform(states).T)))"""
 WIDGETS = {
     "explorer": 'ns.widgets.NoteExplorer({"test": splits["test"]}, runs=runs)',
     "confusion": 'ns.widgets.ConfusionExplorer(outcomes, splits["test"], runs=runs)',
     "gallery": 'ns.widgets.ExtremesGallery(chosen, splits["test"], "LSTM", runs["LSTM"])',
+    "map": 'ns.widgets.NoteMap(placed, axes.explained_variance_ratio_, splits["test"], "LSTM")',
 }
 TRAINING = """settings = ns.Settings.from_environment({"NSYNTH_RUNS": "FOLDER"})
 config = ns.RunConfig(network_arguments={"hidden_size": 8, "num_layers": 1}, epochs=30)
@@ -339,6 +344,60 @@ def test_the_gallery_shows_the_extreme_notes(page, outcomes):
         assert gallery.locator(".told").inner_text() == f"{family}: lowest probability"
 
 
+@pytest.fixture
+def note_map(page):
+    return shown(page, "map")
+
+
+def told(note_map) -> str:
+    return note_map.locator(".told").inner_text()
+
+
+def test_the_map_by_keyboard(page, note_map, outcomes):
+    table = outcomes["LSTM"].set_index("note_str")
+    note_map.get_by_label("hear the note under the pointer").focus()
+    page.keyboard.press("Shift+Tab")
+    active = note_map.evaluate("view => view.shadowRoot.activeElement.className")
+    assert active == "map", "Tab reaches it"
+    met = []
+    for key in ("ArrowRight",) * 4 + ("ArrowDown", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+        met.append(told(note_map))
+    assert len(set(met)) > 4
+    name, _, rest = met[-1].partition(": ")
+    answer = table.loc[name]
+    says = "right" if answer["correct"] else f"taken for {answer['predicted']}"
+    assert rest.startswith(f"{says}, {100 * answer['probability']:.0f}"[: len(says) + 3])
+    assert note(note_map) != name
+    page.keyboard.press("Enter")
+    assert note(note_map) == name
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    assert told(note_map) != met[-1], "to the western edge, where it stays"
+    before = told(note_map)
+    page.keyboard.press("ArrowLeft")
+    assert told(note_map) == before
+
+
+def test_the_map_by_mouse(page, note_map):
+    canvas = note_map.locator("canvas.map")
+    note_map.get_by_role("button", name="mallet").click()
+    box = canvas.bounding_box()
+    names = set()
+    for share in np.linspace(0.02, 0.98, 40):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.08 * box["height"])
+        names.add(told(note_map).split("_")[0])
+    assert "mallet" in names and len(names) <= 2, "the others are pale and not met"
+    canvas.focus()
+    page.keyboard.press("ArrowDown")
+    name = told(note_map).split(":")[0]
+    assert name.startswith("mallet_")
+    note_map.get_by_role("button", name="mallet").click()
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])
+    assert note(note_map) == told(note_map).split(":")[0]
+    note_map.locator(".play:enabled").wait_for()
+
+
 def test_the_page_does_not_jump(page, confusion):
     scroller = ".jp-WindowedPanel-outer"
     confusion.locator("[role=gridcell][tabindex='0']").focus()
@@ -354,7 +413,7 @@ def test_the_page_does_not_jump(page, confusion):
     assert max(heights) - min(heights) < 30, "the view keeps its height"
 
 
-def test_times_of_an_answer_are_reported(page, confusion, explorer, shots):
+def test_times_of_an_answer_are_reported(page, shots, record_property):
     """From a key or click to the picture after it; reported, as a busy machine may take any time."""
     measure = """async (view, [selector, key]) => {
         const control = view.shadowRoot.querySelector(selector), start = performance.now();
@@ -363,17 +422,21 @@ def test_times_of_an_answer_are_reported(page, confusion, explorer, shots):
         return new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now() - start))));
     }"""
     acts = {
-        "next note": (explorer, '[aria-label^="next note"]', None),
-        "one step of the cursor": (explorer, "canvas", "ArrowLeft"),
-        "next cell of the matrix": (confusion, '[aria-selected="true"]', "ArrowLeft"),
+        "next note": ("explorer", '[aria-label^="next note"]', None),
+        "one step of the cursor": ("explorer", "canvas", "ArrowLeft"),
+        "next cell of the matrix": ("confusion", '[aria-selected="true"]', "ArrowLeft"),
+        "next cell of the gallery": ("gallery", '[aria-selected="true"]', "ArrowRight"),
+        "next note of the map": ("map", "canvas.map", "ArrowRight"),
+        "a note of the map opened": ("map", "canvas.map", "Enter"),
     }
     lines = []
-    for name, (view, selector, key) in acts.items():
-        times = []
+    for name, (widget, selector, key) in acts.items():
+        times, view = [], shown(page, widget)
         for _ in range(8):
             times.append(view.evaluate(measure, [selector, key]))
             page.wait_for_timeout(300)
         lines.append(f"{name}: {np.median(times):.0f} ms, at most {max(times):.0f} ms")
+        record_property(name, f"{np.median(times):.0f} ms")
     (shots / "times.txt").write_text("\n".join(lines) + "\n")
     print(*lines, sep="\n")
 

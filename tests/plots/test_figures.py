@@ -29,6 +29,7 @@ HISTORY = HISTORY.assign(train_accuracy=[0.2, 0.4, 0.6], valid_accuracy=[0.3, 0.
 CONFUSION = name_confusion_matrix(843 * np.eye(10, dtype=int))
 INTERVALS = pd.DataFrame({"network": ["LSTM", "BLSTM"], "value": [0.38, 0.4], "low": [0.3, 0.36], "high": [0.45, 0.5]})
 BINS = reliability_table(pd.DataFrame({"probability": [0.95, 0.99, 0.35], "correct": [True, False, False]}))
+PLACES = pd.DataFrame({"family": ["bass", "flute"], "correct": [True, False], "x": [-1.0, 1.0], "y": [0.5, -0.5]})
 BELIEF = np.full((20, 10), 0.1)
 AVERAGE = pd.DataFrame(BELIEF, columns=FAMILIES, index=range(1, 21))
 
@@ -54,6 +55,7 @@ FIGURES = {
     "plot_confusion_matrices": (({"a": CONFUSION, "b": CONFUSION},), 4, "predicted family|actual family"),
     "plot_reliability": (({"a": {"before": BINS}, "b": {"before": BINS}},), 2, "mean probability|share of right"),
     "plot_logits_and_probabilities": ((np.arange(10.0), "bass"), 2, "logit|probability|family"),
+    "plot_note_map": ((PLACES, [0.38, 0.161]), None, "first axis: 38% of the variance|second axis: 16%"),
     "plot_note_beliefs": (({"LSTM": {NAMES["train"][0]: BELIEF, NAMES["train"][1]: BELIEF}},), 2, "(s)|probability"),
     "plot_average_beliefs": (({"LSTM": AVERAGE},), 10, "(s)|mean probability"),
     "plot_decisions": (({"LSTM": np.array([1, 20])}, {"LSTM": AVERAGE["bass"]}), 2, "(s)|decided|accuracy"),

@@ -167,3 +167,12 @@ def test_halves_of_a_percent_are_rounded_up():
     counts = name_confusion_matrix(np.eye(10, dtype=int) * 7)
     counts.iloc[0, 1] = 1
     assert texts(plots.plot_confusion_matrix(counts, shares=True)[1])[:2] == ["88", "13"]
+
+
+def test_the_map_fills_the_marks_of_right_notes_alone():
+    notes = pd.DataFrame({"family": ["bass", "bass", "flute"], "correct": [True, False, False]})
+    fig, ax = plots.plot_note_map(notes.assign(x=[1.0, 2.0, 3.0], y=[4.0, 5.0, 6.0]), [0.4, 0.1])
+    drawn = [(marks.get_offsets().tolist(), len(marks.get_facecolor())) for marks in ax.collections]
+    assert [mark for mark in drawn if mark[0]] == [([[1, 4]], 1), ([[2, 5]], 0), ([[3, 6]], 0)]
+    key = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert key == [*FAMILIES, "filled: right", "hollow: wrong"]

@@ -165,6 +165,23 @@ def test_the_gallery_stores_all_its_notes_with_their_answers(split):
         widgets.ExtremesGallery(extremes(table)[:0], split, "LSTM")
 
 
+def test_the_map_has_places_answers_and_sounds_of_the_notes_asked_for(split):
+    table = outcomes(dict(zip(FAMILY_NOTES, ["bass", "bass", "organ", "vocal"], strict=True)))
+    table = table.assign(x=[1.0, 2.0, 3.0, 4.0], y=0.0)[1:]
+    data = widgets.NoteMap(table, [0.4, 0.1], split, "LSTM", stored=2).data
+    assert names_in(data) == FAMILY_NOTES[1:] and list(data["stored"]) == [0, 2]
+    assert decoded(data["x"], "<f4").tolist() == [2, 3, 4]
+    assert data["total"] == 4, "synth_lead does not count"
+    assert len(data["colours"]) == len(FAMILIES)
+    with pytest.raises(InputError, match="The train split holds no note 'vocal"):
+        widgets.NoteMap(table, [0.4, 0.1], cached_split("train", NOTES[:3], split.waveforms[:3]), "LSTM")
+
+
+def test_a_page_of_text_alone_reads_the_same_in_every_run(split):
+    texts = {repr(widgets.NoteExplorer({"test": split})) for _ in range(2)}
+    assert texts == {"NoteExplorer: alive in JupyterLab and on the pages of the report"}
+
+
 def test_without_a_split_there_are_answers_and_no_sounds():
     explorer = widgets.ConfusionExplorer({"LSTM": outcomes(dict.fromkeys(FAMILY_NOTES, "bass"))})
     assert explorer.data["stored"] == {} and len(names_in(explorer.data)) == 4

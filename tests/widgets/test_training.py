@@ -41,6 +41,10 @@ def test_curves_are_the_history_and_end_finished(splits, settings):
     assert (data["state"], data["epochs"], data["progress"]) == ("finished", TINY.epochs, 1)
     assert [row["valid_loss"] for row in data["history"]] == pytest.approx(run.history["valid_loss"].tolist())
     assert data["seconds_left"] == 0
+    monitor.show(run)
+    found = TrainingMonitor()
+    found.show(fit(TINY, splits, settings, callbacks=[found]))
+    assert found.curves.data == monitor.curves.data, "a run found finished shows the picture of one trained just now"
 
 
 def test_stop_ends_after_the_epoch_in_one_sentence_and_the_next_call_goes_on(splits, settings):
