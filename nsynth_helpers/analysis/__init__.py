@@ -15,7 +15,7 @@ from nsynth_helpers.analysis.statistics import (
     detectable_mean_difference, mcnemar_test, mean_difference, two_proportion_test, wilson_interval,
 )
 from nsynth_helpers.analysis.tables import (
-    NETWORK_NAMES, VariantComparison, compare_variants, differences_from_baseline, duration, hyperparameter_table,
-    in_percent, interval_text, learnt, majority_share, model_selection, over_seeds, p_value, percent, points,
-    run_outcomes, runs_table, summarise_seeds,
+    NETWORK_NAMES, VariantComparison, compare_variants, differences_from_baseline, duration, epochs, epochs_of,
+    hyperparameter_table, in_percent, interval_text, learnt, majority_share, model_selection, over_seeds, p_value,
+    percent, points, run_outcomes, runs_table, summarise_seeds,
 )

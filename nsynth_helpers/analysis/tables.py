@@ -73,6 +73,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def epochs(number: int) -> str:
+    """Epochs as text: ``1 epoch``, ``20 epochs``."""
+    return f"{number} epoch{'s' * (number != 1)}"
+
+
+def epochs_of(runs: Mapping[str, Run]) -> str:
+    """How long the runs of one figure were trained: ``20 epochs``, or ``LSTM 1 epoch, BLSTM 20 epochs``."""
+    each = {name: epochs(run.config.epochs) for name, run in runs.items()}
+    same = len(set(each.values())) == 1
+    return next(iter(each.values())) if same else ", ".join(map(" ".join, each.items()))
+
+
 def interval_text(interval, number: Callable[[float], str] = percent) -> str:
     """A value with its interval: ``64.8 % (63.4 % to 66.3 %)``, of whatever has ``estimate``, ``low`` and ``high``.
 

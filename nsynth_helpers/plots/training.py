@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from nsynth_helpers.analysis.tables import epochs
 from nsynth_helpers.data.metadata import FAMILIES, SPLITS
 from nsynth_helpers.plots.style import (
     COLOURS,
@@ -56,8 +57,8 @@ def plot_learning_curves(histories: Mapping[str, pd.DataFrame], ax=None) -> tupl
     in_percent(axes[1].yaxis)
     plain = {"color": "0.2", "markersize": 4.5, "marker": "o"}
     key = {
-        name: Line2D([], [], color=COLOURS[number], marker=MARKERS[number], linestyle="none")
-        for number, name in enumerate(histories)
+        f"{name}, {epochs(len(history))}": Line2D([], [], color=COLOURS[n], marker=MARKERS[n], linestyle="none")
+        for n, (name, history) in enumerate(histories.items())
     } | {
         "train": Line2D([], [], linestyle=LINE_STYLES[1], markerfacecolor="white", **plain),
         "valid": Line2D([], [], linestyle=LINE_STYLES[0], **plain),
@@ -84,7 +85,7 @@ def plot_model_selection(
                 if f"{split}_{measure}" in history:
                     panel.plot(history["epoch"], history[f"{split}_{measure}"], label=split, **line_style(number))
             _mark_rules(panel, selections[network], history.set_index("epoch")[f"valid_{measure}"])
-        column[0].set_title(network)
+        column[0].set_title(f"{network}\n{epochs(len(history))}")
         count_epochs(column[1], history["epoch"].max())
     for panel, label in zip(axes[:, 0], LABELS.values(), strict=True):
         panel.set_ylabel(label)

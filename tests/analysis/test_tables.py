@@ -92,6 +92,13 @@ def test_runs_table_tells_committed_runs(tmp_path, splits, settings):
     assert table.loc["LSTM", ["run", "trained on", "best epoch"]].tolist() == ["mini-lstm", "made up", 1]
 
 
+def test_a_figure_says_how_long_each_of_its_runs_was_trained(tmp_path, splits):
+    long, short = make_run(tmp_path / "a", splits), Run(tmp_path / "b")
+    write_json(short.path / "config.json", {"config": RunConfig(epochs=1).__dict__})
+    assert tables.epochs_of({"LSTM": long, "BLSTM": long}) == "3 epochs"
+    assert tables.epochs_of({"LSTM": short, "BLSTM": long}) == "LSTM 1 epoch, BLSTM 3 epochs"
+
+
 def test_hyperparameters_stand_beside_those_of_2018(tmp_path, splits):
     runs = {
         "BLSTM": make_run(tmp_path / "a", splits, "blstm"),

@@ -55,12 +55,14 @@ def test_learning_curves_tell_runs_apart_by_colour_and_marker(history):
     theirs = next(line for line in ax.lines if len(line.get_xdata()) == 20)
     assert ours.get_color() != theirs.get_color()
     assert ours.get_marker() != theirs.get_marker()
-    assert legend_texts(fig) == ["ours", "2018", "train", "valid", "lowest valid loss", "knowing nothing"]
+    names = ["ours, 3 epochs", "2018, 20 epochs"]
+    assert legend_texts(fig) == [*names, "train", "valid", "lowest valid loss", "knowing nothing"]
 
 
 def test_a_single_epoch_is_counted_in_whole_epochs(history):
     single = {"ours": history.head(1)}
     fig, (ax, _) = plots.plot_learning_curves(single)
+    assert legend_texts(fig)[0] == "ours, 1 epoch"
     fig.draw_without_rendering()
     low, high = ax.get_xlim()
     assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
