@@ -113,10 +113,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from ``NSYNTH_*`` variables (of ``os.environ``); what is not set keeps its default.
 
-        Raises
-        ------
-        InputError
-            If a variable has a value that cannot be used; the sentence names the variable.
+        An `InputError` names the variable whose value cannot be used.
 
         Examples
         --------
@@ -187,7 +184,7 @@ def reading(place: object, remedy: str) -> Iterator[None]:
         problem = error.errors(include_input=False)[0]
         field = ".".join(map(str, problem["loc"])) or "content"
         raise InputError(f"{place} cannot be used ({field}: {problem['msg'].lower()}); {remedy}.") from None
-    except (KeyError, OSError, TypeError, ValueError) as error:  # pandas' and pyarrow's errors are of these
+    except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shown(error)
         raise InputError(f"{place} cannot be used ({reason}); {remedy}.") from None
 

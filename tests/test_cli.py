@@ -127,7 +127,7 @@ def test_evaluate_refuses_bad_weights_and_bad_arguments(command):
     refused(command("evaluate", "--weights", "bad.safetensors"), "bad.safetensors", "is no safetensors file")
     refused(command("evaluate", "--weights", "none.safetensors"), "none.safetensors", "No such file")
     refused(command("evaluate"), "--run or --weights")
-    refused(command("evaluate", "--run", "nowhere"), "nowhere", "train it first")
+    refused(command("evaluate", "--run", "nowhere"), "nowhere", "choose a finished run")
 
 
 def test_bad_settings_and_bad_data_end_in_one_sentence(command):

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-import requests
 import torch
 from safetensors.torch import load_file
 
@@ -26,6 +25,7 @@ BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/"
 FOLDER = PROJECT_ROOT / "build" / "published-2018"
 MOST_WEIGHT_BYTES = 50_000_000
 POLICY = RetryPolicy(attempts=4)
+REMEDY = f"pass net_model1.pth or net_model2.pth of {REPOSITORY}"
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,8 @@ def reproduce(
 
     What is fetched is kept in `folder`: nsynth-test, where the data is nsynth-mini (`data_source` is what `download`
     takes), and the published weights, where none of the files `weights`, ``.pth`` or safetensors, has their shapes.
-    Beside the reproductions it is returned why a network could not be checked.
-
-    Raises
-    ------
-    InputError
-        If a given file is not one of weights of these networks, no network can be checked, or there are no notes.
+    Beside the reproductions it is returned why a network could not be checked. An `InputError` is raised if a given
+    file is not one of weights of these networks, no network can be checked, or there are no notes.
     """
     given = [_as_safetensors(path, folder) for path in weights]
     files, missing = dict(given), {}
@@ -132,29 +128,26 @@ def _fetch(url: str, file: WeightFile, path: Path, policy: RetryPolicy) -> Path:
         return {"blob": blob}
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with requests.Session() as session:
-        one = Download([url], path, MOST_WEIGHT_BYTES, prove, session, policy)
-        one.bytes_to_come()
-        return one.finish()
+    one = Download([url], path, MOST_WEIGHT_BYTES, prove, policy)
+    one.bytes_to_come()
+    return one.finish()
 
 
 def _as_safetensors(path: Path, folder: Path) -> tuple[str, Path]:
     """Read weights, and nothing else, from a ``.pth`` or a safetensors file; which network they are, and where kept."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; pass net_model1.pth or net_model2.pth of {REPOSITORY}.")
     try:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         shapes = weight_shapes(weights)
     except Exception as error:  # what a hostile or damaged file provokes in torch's unpickler has no common class
         reason = shown(str(error).split("\n")[0], 120)
-        raise InputError(f"{path} is no file of weights alone and none of it was used ({reason}).") from None
+        raise InputError(f"{path} is no file of weights alone, none of it was used ({reason}); {REMEDY}.") from None
     for name in PUBLISHED_WEIGHTS:
         network, kept = build_network(name), folder / f"{name}.safetensors"
         if weight_shapes(network.state_dict()) == shapes:
             network.load_state_dict(weights)
             save_weights(network, kept)
             return name, kept
-    raise InputError(f"{path} holds the weights of neither network of 2018; pass net_model1.pth or net_model2.pth.")
+    raise InputError(f"{path} holds the weights of neither network of 2018; {REMEDY}.")
 
 
 def _evaluate(network: str, weights: Path, test, settings: Settings) -> Reproduction:

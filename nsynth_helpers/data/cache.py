@@ -130,11 +130,8 @@ def load_splits(settings: Settings, splits=SPLITS) -> dict[str, NSynthSplit]:
 def load_split(settings: Settings, split: str, rebuild: bool = False) -> NSynthSplit:
     """Load one split from its cache; build the cache first where there is none, or anew if `rebuild`.
 
-    Raises
-    ------
-    InputError
-        If the source is missing or bad, or its cache is damaged, cannot be written, was made from files that have
-        changed since, or leaves bad notes out although the settings do not say so.
+    An `InputError` is raised if the source is missing or bad, or its cache is damaged, cannot be written, was made from
+    files that have changed since, or leaves bad notes out although the settings do not say so.
     """
     with one_sentence(), ExitStack() as held:
         source = find_split(settings.data_folder, split)
@@ -159,17 +156,12 @@ def cache_folder(settings: Settings, source: SplitSource) -> Path:
 def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: int = 0, skip_bad: bool = False) -> None:
     """Decode the first seconds of every note of a split into a waveform cache, in one streaming pass.
 
-    The cache appears under its name only once it is whole, in place of an older one. What an interrupted build left is
-    thrown away: of an archive it would save nothing, for decompressing takes longer than decoding.
+    The cache appears under its name only once it is whole, in place of an older one; what an interrupted build left is
+    thrown away.
 
-    Of the decoding threads (`workers`; 0: one for each core) each has one note in hand at a time. With `skip_bad` bad
-    notes are left out and listed; otherwise the first stops the build.
-
-    Raises
-    ------
-    InputError
-        If a note is missing, unreadable, truncated, too short, stereo or of another rate (unless `skip_bad`), if
-        ``examples.json`` disagrees with the audio, or files that are not a cache's are in the way.
+    Of the decoding threads (`workers`; 0: one for each core) each has one note in hand at a time. A note that is
+    missing, surplus, unreadable, truncated, too short, stereo or of another rate is left out and listed with
+    `skip_bad`; otherwise the first stops the build with an `InputError`, as do files in the way that are no cache's.
     """
     partial = folder.with_name(folder.name + ".partial")
     _remove(partial)

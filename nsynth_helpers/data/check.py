@@ -30,32 +30,19 @@ EXAMPLES_SHOWN = 3
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `check_data` found.
+    """What `check_data` found, as tables.
 
-    Attributes
-    ----------
-    families : pandas.DataFrame
-        Notes by family (index, the last row is their sum ``all``) and split (columns).
-    sources : pandas.DataFrame
-        Notes by split and family (index) and source (columns).
-    overlap : pandas.DataFrame
-        Instruments that each pair of splits shares; the diagonal holds the instruments of each split.
-    left_out : pandas.DataFrame
-        One row for each missing, surplus or unusable file that ``--skip-bad`` left out: ``split``, ``reason``.
-    levels : pandas.DataFrame
-        One row a note, split after split: ``split``, ``note_str``, ``family``, ``instrument``, ``pitch``, ``peak`` and
-        ``rms`` (of full scale, 0 to 1), the flags ``silent``, ``clipped``, ``outside_piano`` and ``known_noise``, and
-        ``fingerprint``, a hash of the waveform.
-    duplicates : pandas.DataFrame
-        The rows of `levels` that share their waveform with another, with ``group``, in the order of the groups.
+    `levels` has one row a note, split after split: ``split``, ``note_str``, ``family``, ``instrument``, ``pitch``,
+    ``peak`` and ``rms`` (of full scale, 0 to 1), the flags ``silent``, ``clipped``, ``outside_piano`` and
+    ``known_noise``, and ``fingerprint``, a hash of the waveform.
     """
 
-    families: pd.DataFrame
-    sources: pd.DataFrame
-    overlap: pd.DataFrame
-    left_out: pd.DataFrame
+    families: pd.DataFrame  # notes by family (the last row is their sum, "all") and split (columns)
+    sources: pd.DataFrame  # notes by split and family, and source (columns)
+    overlap: pd.DataFrame  # instruments that each pair of splits shares; the diagonal: those of each split
+    left_out: pd.DataFrame  # "split" and "reason" of each missing, surplus or unusable file that was left out
     levels: pd.DataFrame
-    duplicates: pd.DataFrame
+    duplicates: pd.DataFrame  # rows of `levels` that share their waveform with another, with "group", in its order
 
     def findings(self) -> pd.DataFrame:
         """What deserves a look, one row each: ``finding``, ``split`` (or several), ``notes``, ``detail``."""
@@ -142,9 +129,13 @@ def check_data(splits: dict[str, NSynthSplit]) -> DataReport:
     levels = pd.concat([_levels(cached) for cached in splits.values()], ignore_index=True)
     duplicates = levels[levels.duplicated("fingerprint", keep=False)]
     duplicates = duplicates.assign(group=duplicates.groupby("fingerprint", sort=False).ngroup())
+    sources = {
+        split: pd.crosstab(table["family"], table["source"]).reindex(OFFICIAL_FAMILIES, columns=SOURCES, fill_value=0)
+        for split, table in tables.items()
+    }
     return DataReport(
         families,
-        pd.concat({split: _sources(table) for split, table in tables.items()}, names=["split"]),
+        pd.concat(sources, names=["split", "family"]),
         instrument_overlap(tables),
         pd.DataFrame(left_out, columns=["split", "reason"]),
         levels,
@@ -166,11 +157,6 @@ def doubtful_notes(report: DataReport, split: str) -> pd.DataFrame:
     reason[levels["known_noise"]] = "noise"
     chosen = (levels["split"] == split) & (reason != "")
     return pd.DataFrame({"note_str": levels["note_str"], "reason": reason})[chosen].reset_index(drop=True)
-
-
-def _sources(table: pd.DataFrame) -> pd.DataFrame:
-    counts = pd.crosstab(table["family"], table["source"])
-    return counts.reindex(index=OFFICIAL_FAMILIES, columns=SOURCES, fill_value=0).rename_axis(index="family")
 
 
 def _levels(cached: NSynthSplit) -> pd.DataFrame:

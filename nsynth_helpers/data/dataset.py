@@ -15,22 +15,9 @@ class NSynthDataset(Dataset):
     """The notes of the ten families as frames for a recurrent network; ``synth_lead`` is dropped here.
 
     `notes` is the table of the notes that are left, in the dataset's order, and `labels` the family of each, int64.
-
-    Parameters
-    ----------
-    step_size : int
-        Samples in one step; 160 samples are 10 ms.
-    seconds : float, optional
-        Use only the first seconds of each cached waveform; all of it by default.
-    normalise_level : bool
-        Scale each note to a peak of 1 (the 2018 code did not).
-    reverse : bool
-        Play each note backwards.
-
-    Raises
-    ------
-    InputError
-        If no note is left, or the waveforms are shorter than asked or than one step.
+    The first `seconds` of each cached waveform are used (all of it by default), in steps of `step_size` samples;
+    `normalise_level` scales each note to a peak of 1 (the 2018 code did not), `reverse` plays it backwards. An
+    `InputError` is raised if no note is left, or the waveforms are shorter than asked or than one step.
     """
 
     def __init__(
@@ -70,9 +57,7 @@ class NSynthDataset(Dataset):
             # From pinned memory the numbers go to a GPU without waiting for what it still computes.
             pinned = torch.tensor(indices, pin_memory=torch.cuda.is_available())
             indices = pinned.to(self.rows.device, non_blocking=True)
-        batch = self.waveforms[self.rows[indices], : self.steps * self.step_size]
-        if isinstance(batch, np.ndarray):
-            batch = torch.from_numpy(batch)
+        batch = torch.as_tensor(self.waveforms[self.rows[indices], : self.steps * self.step_size])
         if self.reverse:
             batch = batch.flip(1)
         frames = scale(batch)

@@ -7,10 +7,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -42,27 +41,20 @@ SUFFIXES = (".part", ".part.json", ".rejected", ".verified.json", ".lock")
 class Archive:
     """What a downloaded archive must prove to be; what is None is not compared."""
 
-    split: str
     md5: str
     sha256: str | None = None
     bytes: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name, on the server and on disk."""
-        return ARCHIVE_NAMES[0].format(self.split)
 
 
 # NSynth's publisher gives no checksums. These stand, the same, in several independent public projects that download it.
 OFFICIAL_ARCHIVES = {
     "train": Archive(
-        "train",
         md5="fde6665a93865503ba598b9fac388660",
         sha256="15c5100fc40c3a262f9b42707c15ffed30b8fec58c0d9b88d4136f6cb1fddefe",
         bytes=23_815_298_079,
     ),
-    "valid": Archive("valid", md5="87e94a00a19b6dbc99cf6d4c0c0cae87"),
-    "test": Archive("test", md5="5e6f8719bf7e16ad0a00d518b78af77d"),
+    "valid": Archive(md5="87e94a00a19b6dbc99cf6d4c0c0cae87"),
+    "test": Archive(md5="5e6f8719bf7e16ad0a00d518b78af77d"),
 }
 
 
@@ -82,7 +74,7 @@ class RetryPolicy:
 
 
 def download(
-    splits: Iterable[str],
+    splits: Sequence[str],
     to: Path,
     base_urls: Sequence[str] = OFFICIAL_URLS,
     archives: Mapping[str, Archive] = OFFICIAL_ARCHIVES,
@@ -93,35 +85,31 @@ def download(
     The first of `base_urls`, the folders of the archives, that answers is used. A finished file is never
     overwritten. Beside ``<name>`` lies ``<name>.verified.json``: a later call compares size and time with it alone.
 
-    Raises
-    ------
-    InputError
-        If a split is unknown, no server has the file or all keep failing, too little disk is free, or an archive's
-        content is not what it should be. What was fetched so far stays in ``<name>.part`` and the next call goes on
-        from there; only content that is proven wrong is moved aside, to ``<name>.rejected``.
+    An `InputError` is raised if a split is unknown, no server has the file or all keep failing, too little disk is
+    free, or an archive is not the pinned one. What was fetched so far stays in ``<name>.part`` and the next call goes
+    on from there; only content that is proven wrong is moved aside, to ``<name>.rejected``.
     """
-    splits = list(splits)
     if unknown := [split for split in splits if split not in archives]:
         raise InputError(f"There is no split '{unknown[0]}' to download; use one of {', '.join(archives)}.")
     to.mkdir(parents=True, exist_ok=True)
-    with requests.Session() as session:
-        downloads = []
-        for archive in (archives[split] for split in splits):
-            urls = [f"{base_url.rstrip('/')}/{archive.name}" for base_url in base_urls]
-            prove, limit = partial(verify_archive, archive=archive), OFFICIAL_NOTES[archive.split] * NOTE_BYTES_LIMIT
-            downloads.append(Download(urls, to / archive.name, limit, prove, session, policy))
-        _require_space(to, sum(one.bytes_to_come() for one in downloads))
-        try:
-            return [one.finish() for one in downloads]
-        except OSError as error:
-            error.filename = error.filename or str(to)  # a full disk names no file
-            raise
+    downloads = []
+    for split in splits:
+        name = ARCHIVE_NAMES[0].format(split)
+        urls = [f"{base_url.rstrip('/')}/{name}" for base_url in base_urls]
+        prove, limit = partial(verify_archive, archive=archives[split]), OFFICIAL_NOTES[split] * NOTE_BYTES_LIMIT
+        downloads.append(Download(urls, to / name, limit, prove, policy))
+    _require_space(to, sum(one.bytes_to_come() for one in downloads))
+    try:
+        return [one.finish() for one in downloads]
+    except OSError as error:
+        error.filename = error.filename or str(to)  # a full disk names no file
+        raise
 
 
 def verify_archive(path: Path, archive: Archive) -> dict:
     """The ``bytes``, ``md5`` and ``sha256`` of a file; an `InputError` if one of them is not that of the archive."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    bar = tqdm(desc=f"verify {archive.name}", total=path.stat().st_size, unit="B", unit_scale=True, leave=False)
+    bar = tqdm(desc=f"verify {path.name}", total=path.stat().st_size, unit="B", unit_scale=True, leave=False)
     with path.open("rb") as file, bar:
         while piece := file.read(DISK_CHUNK):
             md5.update(piece)
@@ -130,7 +118,7 @@ def verify_archive(path: Path, archive: Archive) -> dict:
         found = {"bytes": file.tell(), "md5": md5.hexdigest(), "sha256": sha256.hexdigest()}
     for fact, value in found.items():
         if (expected := getattr(archive, fact)) not in (None, value):
-            raise InputError(f"{path} is not the archive of {archive.split}: {fact} is {value}, not {expected}.")
+            raise InputError(f"{path} is not the official archive: its {fact} is {value}, not {expected}.")
     return found
 
 
@@ -167,9 +155,9 @@ class Download:
     them. `prove` takes a path and raises an `InputError` if the content is not right, else returns facts to record.
     """
 
-    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, session, policy: RetryPolicy):
+    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, policy: RetryPolicy):
         self.urls, self.url, self.path, self.limit, self.prove = urls, urls[0], path, limit, prove
-        self.session, self.policy = session, policy
+        self.policy = policy
         own = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
         self.part, self.part_version, self.rejected, self.verified, self.lock = own
         if links := [file for file in (path, *own) if file.is_symlink() and (file != path or not path.exists())]:
@@ -221,8 +209,7 @@ class Download:
                 with self.part.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(self.part, self.path)
-            verified = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(self.verified, facts | _stamp(self.path) | {"verified": verified})
+            write_json(self.verified, facts | _stamp(self.path))
             self.part_version.unlink(missing_ok=True)
         return self.path
 
@@ -250,15 +237,13 @@ class Download:
             ) from None
 
     @contextmanager
-    def _exchange(
-        self, method: str, expected: Sequence[int], headers: Mapping[str, str]
-    ) -> Iterator[requests.Response]:
+    def _exchange(self, method: str, expected: Sequence[int], headers: dict) -> Iterator[requests.Response]:
         """Send a request, and sort what goes wrong into what may pass and what is final."""
         # The file itself is wanted, not a compressed transfer of it: byte ranges count its bytes.
         headers = {"Accept-Encoding": "identity"} | headers
         timeout = (self.policy.connect_timeout, self.policy.read_timeout)
         try:
-            with self.session.request(method, self.url, headers=headers, stream=True, timeout=timeout) as response:
+            with requests.request(method, self.url, headers=headers, stream=True, timeout=timeout) as response:
                 answer = f"is answered with {response.status_code} {shown(response.reason or '', 80)}"
                 if response.status_code in PASSING_STATUSES:
                     raise Interrupted(f"it {answer}")
@@ -313,7 +298,6 @@ class Download:
                     self.part.unlink()
                     raise Interrupted("the server's file is no longer the one that was begun")
                 if offered.size is not None:
-                    _require_space(self.part.parent, offered.size - received)
                     write_json(self.part_version, {**version.model_dump(), "size": offered.size})
             if response.status_code != 416:
                 self._append(response)

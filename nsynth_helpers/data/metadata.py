@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nsynth_helpers.settings import InputError, shown
+from nsynth_helpers.settings import InputError, reading, shown
 
 SAMPLE_RATE = 16_000
 # The samples of one step, 10 ms.
@@ -47,16 +47,8 @@ RECORD_FIELDS = {
 def parse_note_str(note_str: str) -> dict:
     """Read a note's name, ``{family}_{source}_{index:03d}-{pitch:03d}-{velocity:03d}``.
 
-    Returns
-    -------
-    dict
-        ``note_str``, ``family``, ``label`` (0 to 9, or -1 for the dropped ``synth_lead``), ``source``,
-        ``instrument``, ``pitch`` (MIDI number), ``velocity`` (0 to 127).
-
-    Raises
-    ------
-    InputError
-        If the name does not parse or its family is none of NSynth's eleven.
+    It gives ``note_str``, ``family``, ``label`` (0 to 9, or -1 for the dropped ``synth_lead``), ``source``,
+    ``instrument``, ``pitch`` (MIDI number) and ``velocity`` (0 to 127), or an `InputError` if the name does not parse.
 
     Examples
     --------
@@ -90,14 +82,12 @@ def parse_examples(text: bytes, origin: Path | str) -> pd.DataFrame:
     Records may lack ``qualities``, ``note`` and ``instrument``. An `InputError`, which names the `origin` of the text,
     is raised if the JSON is broken, holds no notes, or a record contradicts its name.
     """
-    try:
+    with reading(origin, "fetch or unpack it again"):
         records = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{origin} is not valid JSON ({shown(error)}); fetch or unpack it again.") from None
-    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
-        raise InputError(f"{origin} is not an object of note records; fetch or unpack it again.")
-    if not records:
-        raise InputError(f"{origin} lists no notes: the split is empty; fetch or unpack it again.")
+        if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+            raise ValueError("it is not an object of note records")
+        if not records:
+            raise ValueError("it lists no notes: the split is empty")
     return pd.DataFrame([_row(note_str, record, origin) for note_str, record in records.items()])
 
 

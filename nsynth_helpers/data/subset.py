@@ -31,16 +31,9 @@ def cut_subset(folder: Path, per_family: int, out: Path, seed: int = 2018) -> pd
     The folder `out` must be new or empty; it appears under its name only once it is whole. The same `seed`, notes and
     number give the same choice.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row a split and family: ``asked`` and ``notes``, and the number of ``instruments`` they come from.
-
-    Raises
-    ------
-    InputError
-        If `per_family` is below 1, `out` is not new or empty, a split is missing or bad, a file of it is a link that
-        leads out of its folder, or the disk is full.
+    The table has one row a split and family: ``asked`` and ``notes``, and the number of ``instruments`` they come from.
+    An `InputError` is raised if `per_family` is below 1, `out` is not new or empty, a split is missing or bad, a file
+    of it is a link that leads out of its folder, or the disk is full.
     """
     if per_family < 1:
         raise InputError(f"--per-family is {per_family}; set it to a whole number of at least 1.")

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, NotRequired
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
@@ -46,10 +46,6 @@ KEPT_FILES = (
     *("predictions.parquet", BY_EPOCH, "metrics.json"),
 )
 
-Whole = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -64,20 +60,20 @@ class RunConfig:
     128
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     network: str = "lstm"
     network_arguments: dict = field(default_factory=dict)  # that differ from the named network's
-    epochs: Whole = 20
-    batch_size: Whole = 32
-    learning_rate: Positive = 0.0008
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 0.0008
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    momentum: NotNegative = 0.8  # of sgd alone
-    weight_decay: NotNegative = 0.0  # L2; decoupled for adamw
+    momentum: NonNegativeFloat = 0.8  # of sgd alone
+    weight_decay: NonNegativeFloat = 0.0  # L2; decoupled for adamw
     shuffle: bool = True  # mix the training notes in every epoch, which the 2018 code did not
-    seed: Annotated[int, Field(ge=0)] = 2018  # of weights, shuffling and dropout
-    seconds: Positive = 1.0
-    step_size: Whole = STEP_SIZE
+    seed: NonNegativeInt = 2018  # of weights, shuffling and dropout
+    seconds: PositiveFloat = 1.0
+    step_size: PositiveInt = STEP_SIZE
     normalise_level: bool = False  # scale each note to a peak of 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
@@ -205,10 +201,9 @@ class Run:
         return load_weights(self.config.build_network(), self.path / name)
 
     def _json(self, name: str, kind):
-        path = self.path / name
-        if not path.is_file():
-            raise InputError(f"{path} is missing; {self.path} is no finished run, train it first.")
-        return validated(kind, path.read_bytes(), path, "put the file back, or delete the run and train it again")
+        path, remedy = self.path / name, "choose a finished run, or delete this one and train it again"
+        with reading(path, remedy):
+            return validated(kind, path.read_bytes(), path, remedy)
 
 
 def run_folder(settings: Settings, config: RunConfig, splits: dict[str, NSynthSplit]) -> Path:

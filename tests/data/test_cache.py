@@ -181,7 +181,7 @@ def test_audio_of_an_unknown_family_or_name(make_folder, settings, name):
 @pytest.mark.parametrize(
     ("examples", "complaint"),
     [
-        ("{", "is not valid JSON"),
+        ("{", "cannot be used ("),
         (json.dumps({NOTE: record_of(NOTE) | {"pitch": 5}}), "says pitch 5"),
         (json.dumps({"drums_acoustic_000-060-100": {}}), "is not of the form"),
     ],

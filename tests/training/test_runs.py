@@ -83,7 +83,7 @@ CONFIG = {"config": asdict(TINY), "data": {"train": "a", "valid": "b", "name": "
         ("metrics.json", "{}", r"\(training_seconds:"),
         ("metrics.json", '{"last": null}', r"\(training_seconds:"),
         ("metrics.json", '{"training_seconds": 1, "last": {"epoch": "x"}}', r"\(last\.epoch:"),
-        ("metrics.json", None, "is missing"),
+        ("metrics.json", None, "No such file"),
         ("environment.json", '{"torch": [1]}', r"\(torch\."),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_told_with_field_and_remedy(tiny_copy, file, content, 
     path.unlink()
     if content is not None:
         path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match=rf"{file}.*{told}.*(put the file back, or delete the run|train it first)"):
+    with pytest.raises(InputError, match=rf"{file}.*{told}.*choose a finished run, or delete this one"):
         _ = tiny_copy.config, tiny_copy.metrics, tiny_copy.environment
 
 
@@ -204,7 +204,7 @@ def not_a_runs(kind: str, root: Path, run: Run) -> Path:
     return path
 
 
-REFUSED = r"choose another|choose a new|put the file back"
+REFUSED = r"choose another|choose a new|choose a finished run"
 KINDS = [
     *("the user's", "the user's with a config.json", "the user's lock alone", "the user's empty folder in it"),
     *("a link to the user's", "a link to nothing", "a file", "below a file", "above runs", "in a run"),
