@@ -19,7 +19,7 @@ from nsynth_helpers.data.archives import find_split
 from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SPLITS, keep_families, seen_in
 from nsynth_helpers.models import count_parameters
-from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, validated, write_json
+from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, reading, validated, write_json
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.runs import (
     LOCK_FILE,
@@ -241,10 +241,8 @@ def read_outcomes(results: Path) -> pd.DataFrame:
     Empty where there are none: trainings of before December 2026 kept no answers.
     """
     path = outcomes_file(results)
-    try:
+    with reading(path, "put it back, or delete it"):
         return pd.read_parquet(path)[list(ANSWERED)] if path.exists() else pd.DataFrame(columns=list(ANSWERED))
-    except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise InputError(f"{path} is no table of answers ({error}); put it back, or delete it.") from None
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -254,13 +252,11 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     if not path.exists():
         return pd.DataFrame(columns=KEY + MEASURES)
-    try:
+    with reading(path, "choose another file, or a new one"):
         # A table whose variants are all numbers, such as batch sizes, would be read as numbers otherwise.
         table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str, "change": str})
         table = table.rename(columns={"change": "variant"})[KEY + MEASURES]  # the column's name until November 2026
         return table.astype(dict.fromkeys(MEASURES, float) | dict.fromkeys(COUNTS, int))
-    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path} is no table of ablations ({error}); choose another file, or a new one.") from None
 
 
 def _trained(
