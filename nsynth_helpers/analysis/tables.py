@@ -253,10 +253,10 @@ def compare_variants(results: pd.DataFrame, data: str, variant: str, baseline: s
     """Mean difference in test accuracy of two variants of the grid, paired by the seeds that both have.
 
     From what `training.grid.read_results` returns: ``estimate`` (variant minus baseline) with its paired t interval and
-    the p-value of the t-test, the number of common ``seeds``, ``probability_of_improvement`` (share of the seeds in which the variant is higher,
-    ties counting half; Bouthillier et al., 2021), whether each has `learnt`, and the true difference that so many seeds
-    would have found in four of five grids (``detectable``). Below two common seeds the interval is NaN; without one,
-    all is.
+    the test's p-value, the number of common ``seeds``, ``probability_of_improvement`` (share of the seeds in which the
+    variant is higher, ties counting half; Bouthillier et al., 2021), whether each has `learnt`, and the true difference
+    that so many seeds would have found in four of five grids (``detectable``). Below two common seeds interval and
+    p-value are NaN; without one, all is.
     """
     values, others = (over_seeds(results, data, name, epochs) for name in (variant, baseline))
     values, others = values.align(others, join="inner")
