@@ -21,7 +21,7 @@
   // A table of verdicts, long enough to look for something: by verdict, and by any words of a row.
   for (const table of document.querySelectorAll("main table")) {
     const column = [...(table.tHead?.rows[0].cells ?? [])].findIndex((cell) => cell.textContent === "verdict");
-    const rows = [...table.tBodies[0].rows];
+    const rows = [...(table.tBodies[0]?.rows ?? [])];
     if (column < 0 || rows.length < 10) continue;
     const verdict = (row) => row.cells[column].textContent.split(/[:;]/)[0];
     const choice = document.createElement("select"), words = document.createElement("input"), count = document.createElement("output");

@@ -13,9 +13,10 @@ import nbformat
 import pytest
 import requests
 
+from nsynth_helpers.report.pages import BROWSERS
+
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS, RUN_SECONDS = 120, 180
 
 

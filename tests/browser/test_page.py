@@ -188,12 +188,17 @@ def test_the_spectrogram_is_that_of_the_figures(chromium, test_split):
     page.close()
 
 
+def test_the_book_is_small(book):
+    assert sum(path.stat().st_size for path in book.iterdir()) < 30_000_000
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 390])
 def test_every_page_of_the_book_fits_and_is_whole(opened, book, shots, width, theme):
     for path in sorted(book.glob("*.html")):
         page = opened(width, theme, path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        assert page.locator("meta[name=viewport]").get_attribute("content") == "width=device-width, initial-scale=1"
         light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert light == (theme == "light")
         pictures = page.locator("main img").evaluate_all("all => all.map(i => [i.naturalWidth > 0, i.alt.length])")
