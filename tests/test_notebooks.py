@@ -14,9 +14,10 @@ from nbclient import NotebookClient
 
 from nsynth_helpers.data.archives import open_members, write_archive
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.settings import MINI_FOLDER, PROJECT_ROOT
+from nsynth_helpers.report import notebook_paths
+from nsynth_helpers.settings import MINI_FOLDER
 
-NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = notebook_paths()
 # Notes of each family, all of one instrument.
 FEW = {"train": 4, "valid": 2, "test": 2}
 MATRIX = {

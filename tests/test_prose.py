@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from nsynth_helpers.settings import PROJECT_ROOT
+from nsynth_helpers.report import notebook_paths
 
-NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = notebook_paths()
 DIGITS = r"[−+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 NUMBER = re.compile(rf"(?<![\w.,/]){DIGITS}(?![\w/]|[.,]\d)")
 # What is no claim: code, the bibliography, formulas, links, addresses, emphasis of chapter numbers, list numbers,

@@ -62,7 +62,7 @@ def test_links_to_other_notebooks_lead_to_their_pages(tmp_path):
 
 def test_every_formula_of_the_notebooks_is_understood(tmp_path):
     """What the converter does not know, it passes on as letters."""
-    notebooks = [nbformat.read(path, as_version=4) for path in report.NOTEBOOKS.glob("[0-9]*.ipynb")]
+    notebooks = [nbformat.read(path, as_version=4) for path in report.notebook_paths()]
     texts = [cell.source for notebook in notebooks for cell in notebook.cells if cell.cell_type == "markdown"]
     formulas = MATH.findall(export(tmp_path, *map(new_markdown_cell, texts)))
     assert len(formulas) > 20
@@ -175,7 +175,7 @@ def test_a_picture_of_the_project_is_in_the_page_itself(tmp_path):
 
 def test_every_picture_of_the_notebooks_has_words_of_its_own():
     words = []
-    for path in report.NOTEBOOKS.glob("[0-9]*.ipynb"):
+    for path in report.notebook_paths():
         notebook = nbformat.read(path, as_version=4)
         pages.describe_pictures(notebook)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

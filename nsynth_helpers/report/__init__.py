@@ -16,6 +16,8 @@ from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, sh
 from nsynth_helpers.training.runs import Run, keep_run, read_manifest
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
+# In the order of the book; a reader's own notebooks beside them are left alone.
+CHAPTERS = ("[0-9]*.ipynb", "your_own_sound.ipynb")
 CELL_SECONDS = 24 * 3600
 KEPT_NETWORKS = ("lstm", "blstm")
 
@@ -32,7 +34,7 @@ def make_report(settings: Settings, refresh: bool = False, pdf: bool = False) ->
     settings.report.mkdir(parents=True, exist_ok=True)
     figures = PROJECT_ROOT / "figures" if refresh else settings.figures
     environment = {**os.environ, "NSYNTH_FIGURES": str(figures), "TQDM_DISABLE": "1"}
-    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    paths = notebook_paths()
     pages = Pages(settings.report, {path.stem: title_of(nbformat.read(path, as_version=4)) for path in paths})
     for path in paths:
         started, before = time.perf_counter(), path.read_bytes()
@@ -53,6 +55,11 @@ def make_report(settings: Settings, refresh: bool = False, pdf: bool = False) ->
     if pdf:
         print_pages(settings.report)
     return index
+
+
+def notebook_paths() -> list[Path]:
+    """The notebooks of the book, in their order."""
+    return [path for pattern in CHAPTERS for path in sorted(NOTEBOOKS.glob(pattern))]
 
 
 def _refuse_to_refresh(settings: Settings) -> None:

@@ -67,7 +67,7 @@ class Pages:
             "scripts": ('<script src="sounds.js"></script>' if sounds else "") + (view.script() if alive else ""),
         }
         page, _ = self.exporter.from_notebook_node(notebook, resources)
-        page = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', page)  # the other notebooks lie beside this one
+        page = re.sub(r'href="(\w+)\.ipynb', r'href="\1.html', page)  # the other notebooks lie beside this one
         path = self.folder / f"{name}.html"
         write_text(path, page)
         links = [
@@ -164,7 +164,7 @@ def print_pages(folder: Path) -> None:
             "chromium, then run make report PDF=1 again."
         )
     root = getattr(os, "geteuid", lambda: None)() == 0
-    for page in sorted(folder.glob("[0-9]*.html")):
+    for page in sorted(folder.glob("*_*.html")):
         options = ["--headless", "--no-pdf-header-footer", f"--virtual-time-budget={1000 * DRAWING_SECONDS}"]
         options += ["--no-sandbox"] * root  # Chromium refuses to run as root with it
         command = [browser, *options, f"--print-to-pdf={page.with_suffix('.pdf')}", page.as_uri()]

@@ -14,7 +14,7 @@ from nsynth_helpers.analysis.outcomes import make_outcomes, nearest_and_farthest
 from nsynth_helpers.data.cache import load_split
 from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.plots.notes import log_mel_spectrogram
-from nsynth_helpers.report import NOTEBOOKS
+from nsynth_helpers.report import notebook_paths
 from nsynth_helpers.report.pages import Pages, title_of
 from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.runs import Run
@@ -51,7 +51,7 @@ def report(test_split, tmp_path_factory):
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
     """The committed notebooks as a report."""
-    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in notebook_paths()}
     pages = Pages(tmp_path_factory.mktemp("book"), {name: title_of(notebook) for name, notebook in notebooks.items()})
     for name, notebook in notebooks.items():
         pages.write(name, notebook)
@@ -229,7 +229,7 @@ def test_the_book_is_read_from_page_to_page(opened, book):
     while page.locator("header [rel=next]").count():
         page.locator("header [rel=next]").click()
         names.append(page.url.rpartition("/")[2])
-    assert names == sorted(path.name for path in book.glob("[0-9]*.html"))[1:]
+    assert names == sorted(path.name for path in book.glob("*_*.html"))[1:]
     page.locator("header [rel=prev]").click()
     page.get_by_role("link", name="Learning NSynth", exact=True).click()
     assert page.url.endswith("/index.html")
