@@ -1,7 +1,6 @@
 """Every widget, touched in a real JupyterLab by mouse and by keyboard."""
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -454,34 +453,37 @@ def test_a_reloaded_page_finds_its_widgets_alive(lab, page):
     assert view.locator(".message").first.inner_text() == ""
 
 
-def test_stop_ends_the_training_after_the_epoch_and_the_cell_goes_on(lab, page):
+def test_stop_button_and_interrupt_end_a_training_in_one_sentence_and_the_cell_goes_on(lab, page):
     page.evaluate(
         """source => {
             const { content } = jupyterapp.shell.currentWidget;
             content.model.sharedModel.addCell({ cell_type: "code", source });
             content.activeCellIndex = content.model.sharedModel.cells.length - 1;
-            jupyterapp.commands.execute("notebook:run-cell");
         }""",
         TRAINING.replace("FOLDER", str(lab.folder / "runs")),
     )
-    view = page.locator(".nsynth-note-view").last
-    told = view.locator("p").first
-    told.filter(has_text=re.compile(r"([2-9]|\d\d) of 30 epochs done, .* left")).wait_for(timeout=180_000)
-    view.get_by_role("button", name="stop after this epoch").click()
-    told.filter(has_text=re.compile(r"stopped after \d+ of 30 epochs; run the cell again to go on")).wait_for(
-        timeout=60_000
-    )
-    done = int(re.search(r"after (\d+) of", told.inner_text())[1])
-    time.sleep(1)
-    error = lab.cells(page)[-1]["outputs"][-1]
-    assert error["traceback"] == [f"stopped after epoch {done} of 30; run it again to go on"]
-    rows = view.locator(".unseen tr").count() - 1
-    assert rows == done < 30
-    page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
-    told.filter(has_text=re.compile(r"\d+ of 30 epochs done, .* left")).wait_for(timeout=60_000)
-    assert int(re.search(r"(\d+) of 30", told.inner_text())[1]) >= done, "it goes on from there"
-    view.get_by_role("button", name="stop after this epoch").click()
-    told.filter(has_text="stopped after").wait_for(timeout=60_000)
+    cell = page.locator(".jp-Cell").last
+    view = cell.locator(".nsynth-note-view")
+    stop = view.get_by_role("button", name="stop after this epoch")
+    kernel = page.get_by_role("menuitem", name="Kernel", exact=True)
+    interrupt = page.get_by_role("menuitem", name="Interrupt Kernel")  # its name goes on with its keys
+    done = 0
+    for clicks in ([stop], [kernel, interrupt], [stop]):
+        page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
+        # The head of the table, the epochs of before, and at least one more.
+        view.locator(".unseen tr").nth(done + 1).wait_for(state="attached", timeout=180_000)
+        view.get_by_text(re.compile(r" of 30 epochs done, .* left")).wait_for()
+        for button in clicks:
+            button.click()
+        told = view.get_by_text(re.compile(r"stopped after \d+ of 30 epochs; run the cell again to go on"))
+        told.wait_for(timeout=60_000)
+        before, done = done, int(re.search(r"after (\d+) of", told.inner_text())[1])
+        assert before < done < 30, "it goes on from there"
+        assert view.locator(".unseen tr").count() - 1 == done
+        sentence = f"stopped after epoch {done} of 30; run it again to go on"
+        cell.get_by_text(sentence).wait_for()
+        display, error = lab.cells(page)[-1]["outputs"]
+        assert display["output_type"] == "display_data" and error["traceback"] == [sentence]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
