@@ -66,6 +66,7 @@ def opened(chromium, report):
     def open_page(width=1400, theme="light", path=report):
         own = (path.parent.as_uri(), "blob:", "data:")
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True)
+        context.set_default_timeout(120_000)  # on a busy machine
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: request.url.startswith(own) or faults.append(request.url))
