@@ -29,8 +29,8 @@ from nsynth_helpers.settings import InputError
 FEW_ROWS = 11
 # Of red, green and blue (ITU-R BT.709); on darker cells the numbers are white.
 LUMINANCE, DARK = (0.2126, 0.7152, 0.0722), 0.45
-# Area of a mark, in square points, for all notes in one bin.
-BIN_AREA, KEY_SHARES = 400.0, (0.01, 0.1, 0.3)
+# Area of a mark, in square points, for all notes in one bin; a bin of a smaller share is drawn as if it held this one.
+BIN_AREA, LEAST_SHARE = 400.0, 0.02
 
 
 def plot_intervals(
@@ -212,7 +212,7 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
             bins, colour = table[table["notes"] > 0], COLOURS[number]
             reach = interval_reach(bins["accuracy"], bins["low"], bins["high"])
             panel.errorbar(bins["probability"], bins["accuracy"], reach, fmt="none", ecolor=colour, elinewidth=0.7)
-            areas = BIN_AREA * bins["notes"] / bins["notes"].sum()
+            areas = BIN_AREA * np.maximum(bins["notes"] / bins["notes"].sum(), LEAST_SHARE)
             look = {"color": colour, "marker": MARKERS[number], "alpha": 0.8, "linewidths": 0}
             panel.scatter(bins["probability"], bins["accuracy"], areas, clip_on=False, zorder=3, **look)
             panel.plot([], [], color=colour, marker=MARKERS[number], linestyle="none", label=name)
@@ -221,8 +221,8 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
         in_percent(panel.xaxis, panel.yaxis)
     axes[0].set_ylabel("share of right answers")
     key = {
-        f"a bin of {share:.0%} of the notes": axes[0].scatter([], [], BIN_AREA * share, color="0.5", linewidths=0)
-        for share in KEY_SHARES
+        f"a bin of {size} of the notes": axes[0].scatter([], [], BIN_AREA * share, color="0.5", linewidths=0)
+        for size, share in {f"{LEAST_SHARE:.0%} or less": LEAST_SHARE, "10%": 0.1, "30%": 0.3}.items()
     }
     legend_below(fig, axes, columns=3, more=key)
     return fig, axes
@@ -261,8 +261,8 @@ def plot_note_map(notes: pd.DataFrame, shares: np.ndarray, ax: Axes | None = Non
     two axes show.
     """
     fig, ax = new_axes(ax, PAGE)
-    look = {"s": 26, "linewidths": 1}
     for family, marker in zip(FAMILIES, MARKERS, strict=True):
+        look = {"s": 50 if marker == "*" else 26, "linewidths": 1}  # a star's arms are thin
         colour = FAMILY_COLOURS[family]
         right, wrong = (notes[(notes["family"] == family) & (notes["correct"] == known)] for known in (True, False))
         ax.scatter(right["x"], right["y"], color=colour, marker=marker, label=family, **look)
@@ -271,8 +271,8 @@ def plot_note_map(notes: pd.DataFrame, shares: np.ndarray, ax: Axes | None = Non
         aspect="equal", xlabel=f"first axis: {shares[0]:.0%} of the variance", ylabel=f"second axis: {shares[1]:.0%}"
     )
     key = {
-        "filled: right": ax.scatter([], [], color="0.4", **look),
-        "hollow: wrong": ax.scatter([], [], facecolor="none", edgecolor="0.4", **look),
+        "filled: right": ax.scatter([], [], 26, color="0.4"),
+        "hollow: wrong": ax.scatter([], [], 26, facecolor="none", edgecolor="0.4"),
     }
     legend_below(fig, ax, columns=6, more=key)
     return fig, ax
