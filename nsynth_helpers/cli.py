@@ -72,6 +72,8 @@ def train(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again although a finished run is there.")] = False,
 ) -> None:
     """Train a network and test it; an interrupted training goes on where it stopped."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from nsynth_helpers.data.cache import load_splits
     from nsynth_helpers.training.fit import fit
     from nsynth_helpers.training.runs import RunConfig
@@ -79,8 +81,8 @@ def train(
     settings = _settings(data=data, epochs=epochs, seed=seed, device=device)
     config = RunConfig.from_settings(network.value, settings)
     run = fit(config, load_splits(settings), settings, out, retrain=retrain)
-    typer.echo(f"run {run.path}")
-    if run.finished:  # in a distributed training the first process alone tests, after the others have ended
+    if rank_zero_only.rank == 0:  # the first of the processes speaks for all
+        typer.echo(f"run {run.path}")
         _echo_accuracy(run.metrics["last"]["test"])
 
 

@@ -3,7 +3,7 @@
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from nsynth_helpers.data.cache import NSynthSplit
@@ -74,22 +74,34 @@ class NSynthDataset(Dataset):
         self.waveforms, self.rows, self.labels = there, torch.arange(len(self), device=device), self.labels.to(device)
 
 
-def batches(notes: NSynthDataset, batch_size: int, sampler=None, drop_last: bool = False) -> DataLoader:
-    """A loader of whole batches, in the dataset's order unless a sampler says otherwise."""
+class SharedBatches(BatchSampler):
+    """Batches that several processes share: each takes every so-manieth note, and all of a batch too small to share."""
+
+    def __init__(self, order, batch_size: int, drop_last: bool, processes: int, rank: int):
+        super().__init__(order, batch_size, drop_last)
+        self.processes, self.rank = processes, rank
+
+    def __iter__(self):
+        # Two notes each, as one has no spread that batch normalisation could divide by.
+        for batch in super().__iter__():
+            yield batch[self.rank :: self.processes] if len(batch) >= 2 * self.processes else batch
+
+    def notes(self, index: int) -> int:
+        """Notes of a whole batch, of all processes."""
+        return min(self.batch_size, len(self.sampler) - index * self.batch_size)
+
+
+def batches(
+    notes: NSynthDataset, batch_size: int, order=None, drop_last: bool = False, processes: int = 1, rank: int = 0
+) -> DataLoader:
+    """A loader of a process's share of whole batches, in the dataset's order unless another is given."""
+    sampler = SharedBatches(order or SequentialSampler(notes), batch_size, drop_last, processes, rank)
     # `__getitems__` has made the batch already. With a generator of its own, opening a loader draws nothing from the
     # one that dropout uses.
-    own = torch.Generator()
     # Lightning copies pinned batches to a GPU while it computes; what lies there already cannot be pinned.
     pinned = torch.cuda.is_available() and isinstance(notes.waveforms, np.ndarray)
-    return DataLoader(
-        notes,
-        batch_size,
-        sampler=sampler,
-        collate_fn=lambda batch: batch,
-        generator=own,
-        drop_last=drop_last,
-        pin_memory=pinned,
-    )
+    options = {"collate_fn": lambda batch: batch, "generator": torch.Generator(), "pin_memory": pinned}
+    return DataLoader(notes, batch_sampler=sampler, **options)
 
 
 class NSynthDataModule(lightning.LightningDataModule):
@@ -114,22 +126,20 @@ class NSynthDataModule(lightning.LightningDataModule):
             self.train.to(device)
             self.valid.to(device)
 
+    def _batches(self, *arguments) -> DataLoader:
+        share = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else ()
+        return batches(*arguments, *share)
+
     def train_dataloader(self) -> DataLoader:
-        """Batches of training notes; every process of a distributed training gets its own part."""
-        # DistributedSampler shuffles by seed and epoch, also on a single device: a resumed training goes on with the
-        # order that it would have met.
-        sampler = DistributedSampler(
-            self.train,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=self.shuffle,
-            seed=self.seed,
-        )
+        """Batches of training notes; every process of a distributed training gets its share of each."""
+        # DistributedSampler shuffles by seed and epoch: a resumed training goes on with the order that it would have
+        # met. The batches are those of one process, however many share them.
+        order = DistributedSampler(self.train, num_replicas=1, rank=0, shuffle=self.shuffle, seed=self.seed)
         # A last batch of one note has no spread that batch normalisation could divide by: it is left out, unless it is
         # all that there is.
-        drop_last = len(sampler) > self.batch_size and len(sampler) % self.batch_size == 1
-        return batches(self.train, self.batch_size, sampler, drop_last)
+        drop_last = len(self.train) > self.batch_size and len(self.train) % self.batch_size == 1
+        return self._batches(self.train, self.batch_size, order, drop_last)
 
     def val_dataloader(self) -> DataLoader:
-        """Batches of valid notes, in their order."""
-        return batches(self.valid, self.batch_size * 8)
+        """Batches of valid notes, in their order, shared in the same way."""
+        return self._batches(self.valid, self.batch_size * 8, None, False)

@@ -57,8 +57,8 @@ def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torc
     steps alone.
 
     Gradients reach the weights alone. They are summed in the order of the shares: the same number of threads gives the
-    same bits, and one thread those of the whole batch. A network that draws random numbers or lets the notes of a
-    batch meet, as batch normalisation does, is trained on whole batches by OpenMP's threads.
+    same bits, and one thread, up to 32 notes, those of the whole batch. A network that draws random numbers or lets the
+    notes of a batch meet, as batch normalisation does, is trained on whole batches by OpenMP's threads.
 
     Parameters
     ----------
@@ -67,14 +67,12 @@ def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torc
     """
     _keep_freed_memory()
     threads = torch.get_num_threads()
-    if network.training and not (isinstance(network, RecurrentClassifier) and network.dropout.p == 0):
-        yield network.forward
-        return
-    torch.set_num_threads(1)
     workers = max(1, threads // processes)
+    whole = network.training and not (isinstance(network, RecurrentClassifier) and network.dropout.p == 0)
+    torch.set_num_threads(workers if whole else 1)
     try:
         with ThreadPoolExecutor(workers, "share", torch.set_num_threads, (1,)) as pool:
-            yield partial(_compute, network, pool, workers)
+            yield network.forward if whole else partial(_compute, network, pool, workers)
     finally:
         torch.set_num_threads(threads)
 

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
-from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, write_json
+from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, shown, write_json
 from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
@@ -47,6 +47,7 @@ from nsynth_helpers.training.runs import (
     write_table,
 )
 
+GRACE = 5  # seconds in which a process is ended by the first of its machine, before it speaks for itself
 # What a torchrun, mpirun or Slurm that starts every process sets.
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
 
@@ -83,14 +84,18 @@ def fit(
     """
     _check(config, splits, settings)
     folder, retrain = path or run_folder(settings, config, splits), retrain or settings.retrain
-    # In a distributed training the first process alone looks after the folder; the others only compute.
-    if rank_zero_only.rank != 0:
-        if retrain or not Run(folder).finished:
-            _train(config, splits, settings, folder, callbacks)
+    recorder = RunRecorder(folder)
+    trainer = _trainer(config, settings, [EpochProgress(), *callbacks, recorder])
+    # The first of several processes alone looks after the folder; the others compute with it, and wait for its end.
+    if not trainer.is_global_zero:
+        with _together(trainer, folder):
+            if _meet(trainer):
+                _train(trainer, config, splits, settings, recorder)
+            trainer.strategy.barrier()
         return Run(folder)
     record = {"config": config, "data": data_digests(splits) | {"name": settings.data_name}}
     check_folder(folder, None if retrain else record)  # before there is a lock in a folder that is not ours
-    with one_sentence(), file_lock(folder / LOCK_FILE, f"trains {folder}"):
+    with _together(trainer, folder), file_lock(folder / LOCK_FILE, f"trains {folder}"):
         check_folder(folder, None if retrain else record)
         if retrain:
             remove_run(folder)
@@ -98,7 +103,7 @@ def fit(
             write_json(folder / "config.json", record | {"config": asdict(config)})
             write_json(folder / "environment.json", describe_environment())
         try:
-            _finish(Run(folder), splits, settings, callbacks)
+            _finish(Run(folder), splits, settings, trainer, recorder)
         except KeyboardInterrupt:
             done = len(read_history(folder))
             raise TrainingStopped(f"stopped after epoch {done} of {config.epochs}; run it again to go on") from None
@@ -148,6 +153,12 @@ def _check(config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings
         raise InputError(
             f"NSYNTH_NODES is {settings.nodes}, but no launcher started this process; start it with torchrun or srun."
         )
+    started, asked = os.environ.get("WORLD_SIZE"), settings.devices * settings.nodes
+    if started not in (None, str(asked)):
+        raise InputError(
+            f"A launcher started {shown(started)} processes, but NSYNTH_DEVICES times NSYNTH_NODES is {asked}; make "
+            "them equal."
+        )
     notes = {name: len(config.frames(cached)) for name, cached in splits.items()}
     if notes["train"] < 2:
         raise InputError("The train split has one note of the ten families; a training needs two at least.")
@@ -160,15 +171,66 @@ def _check(config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings
         )
 
 
-def _finish(run: Run, splits: dict[str, NSynthSplit], settings: Settings, callbacks) -> None:
+def _finish(run: Run, splits: dict[str, NSynthSplit], settings: Settings, trainer, recorder) -> None:
     """Train and test what is not trained or not tested yet."""
-    if not run.finished:
-        _train(run.config, splits, settings, run.path, callbacks)
+    if run.finished:
+        _meet(trainer, False)
+    else:
+        _train(trainer, run.config, splits, settings, recorder)
         save_weights(run.load_network(str(run.config.epochs)), run.path / "last.safetensors")
         best = int(best_epoch(run.history)["epoch"])
         save_weights(run.load_network(str(best)), run.path / "best.safetensors")
     if not run.finished or not was_tested_on(run, splits["test"]):
         evaluate_run(run, splits, settings.device)
+    with suppress(RuntimeError):  # one of the others that wait for this end has died: there was nothing left to do
+        trainer.strategy.barrier()
+
+
+def _meet(trainer: lightning.Trainer, todo: bool = False) -> bool:
+    """Start the other processes, or meet those that a launcher started; the first tells them if they are to train."""
+    launcher = trainer.strategy.launcher
+    if launcher is None:
+        return todo
+    if not launcher.is_interactive_compatible:
+        # Without it, Lightning takes this process's share of the cores for all that it has; `in_shares` divides them.
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+        return trainer.strategy.broadcast(todo)
+    if todo:
+        raise InputError(
+            "A notebook cannot train in several processes; run `python -m nsynth_helpers train` with the same settings "
+            "first, then this cell again, or set NSYNTH_DEVICES to 1."
+        )
+    return False
+
+
+@contextmanager
+def _together(trainer: lightning.Trainer, folder: Path) -> Iterator[None]:
+    """Tell in one sentence that another process has died, and end those that this one started when it fails."""
+    try:
+        with one_sentence():
+            yield
+    except BaseException as error:
+        lost = isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+        if lost and trainer.local_rank:
+            time.sleep(GRACE)  # the first process of this machine tells it, unless it is the one that died
+        for process in getattr(trainer.strategy.launcher, "procs", ()):
+            process.kill()
+        if not trainer.is_global_zero and (isinstance(error, KeyboardInterrupt) or (lost and trainer.local_rank > 1)):
+            raise SystemExit(1) from None
+        if not lost:
+            raise
+        raise InputError(
+            f"Another process of this training has died, after epoch {len(read_history(folder))}; run the same command "
+            "again to go on."
+        ) from None
+
+
+def _stay(record: logging.LogRecord) -> bool:
+    """End the thread in which Lightning, five seconds after another process has died, kills this one unheard."""
+    if torch.distributed.get_backend() == "gloo":  # which tells it at once
+        raise SystemExit
+    return True
 
 
 class FamilyClassifier(lightning.LightningModule):
@@ -180,21 +242,25 @@ class FamilyClassifier(lightning.LightningModule):
         # Sums on the device, without the checks that would wait for it; read once an epoch.
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in HISTORY_COLUMNS[1:5]})
 
-    def training_step(self, batch, _) -> torch.Tensor:
+    def training_step(self, batch, index: int) -> torch.Tensor:
         """Cross-entropy of one batch, which Lightning takes the gradients of."""
-        return self._step(batch, "train")
+        return self._step(batch, self.trainer.train_dataloader.batch_sampler.notes(index), "train")
 
-    def validation_step(self, batch, _) -> None:
+    def validation_step(self, batch, index: int) -> None:
         """Loss and accuracy on valid, which Lightning gathers over the epoch."""
-        self._step(batch, "valid")
+        self._step(batch, self.trainer.val_dataloaders.batch_sampler.notes(index), "valid")
 
-    def _step(self, batch, split: str) -> torch.Tensor:
+    def _step(self, batch, notes: int, split: str) -> torch.Tensor:
         frames, labels = batch
+        processes, rank = self.trainer.world_size, self.trainer.global_rank
         logits = self.compute(frames)
-        loss = functional.cross_entropy(logits, labels)
-        self.means[f"{split}_loss"].update(loss.detach(), len(labels))
-        self.means[f"{split}_accuracy"].update(logits.detach().argmax(dim=1) == labels)
-        return loss
+        losses = functional.cross_entropy(logits, labels, reduction="none")
+        # Every note counts once: of a batch that each process has all of, it counts its share alone.
+        mine = slice(rank, None, processes) if len(labels) == notes else slice(None)
+        self.means[f"{split}_loss"].update(losses.detach()[mine])
+        self.means[f"{split}_accuracy"].update((logits.detach().argmax(dim=1) == labels)[mine])
+        # The gradients of processes are averaged as if they had equal shares.
+        return losses.mean() if len(labels) == notes else losses.sum() * (processes / notes)
 
     def on_validation_epoch_end(self) -> None:
         """Report what this epoch brought, over all processes; validation ends after the last training step."""
@@ -224,8 +290,8 @@ class RunRecorder(lightning.Callback):
     the rows of its epochs, so that no other file decides which epoch was the last.
     """
 
-    def __init__(self, folder: Path, rows: list[dict]):
-        self.folder, self.rows = folder, rows
+    def __init__(self, folder: Path):
+        self.folder, self.rows = folder, []
 
     def state_dict(self) -> dict:
         """What Lightning keeps in the state."""
@@ -282,7 +348,7 @@ class EpochProgress(lightning.Callback):
     on_exception = teardown
 
 
-def _train(config: RunConfig, splits, settings: Settings, folder: Path, callbacks) -> None:
+def _train(trainer: lightning.Trainer, config: RunConfig, splits, settings: Settings, recorder: RunRecorder) -> None:
     """Train, or go on training, until the last epoch; the weights lie in the run's folder."""
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = NSynthDataModule(
@@ -291,11 +357,12 @@ def _train(config: RunConfig, splits, settings: Settings, folder: Path, callback
     network = config.build_network()
     with in_shares(network, settings.devices) as compute, warnings.catch_warnings():
         module = FamilyClassifier(network, config, compute)
-        state, rows = _resume(folder, module)
+        state, recorder.rows = _resume(recorder.folder, module)
+        if trainer.is_global_zero:
+            _meet(trainer, True)
         # Batches come from a memory map with one index: loader processes would only add copies.
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        trainer = _trainer(config, settings, [EpochProgress(), *callbacks, RunRecorder(folder, rows)])
         with _interruptible():
             trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
 
@@ -335,7 +402,9 @@ def _interruptible() -> Iterator[None]:
 
 
 def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightning.Trainer:
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric.utilities"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_stay)
     try:
         return lightning.Trainer(
             max_epochs=config.epochs,
@@ -349,6 +418,7 @@ def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightnin
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # `SharedBatches` does it, without notes that count twice
         )
     except MisconfigurationException as error:
         raise InputError(

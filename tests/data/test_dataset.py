@@ -1,5 +1,6 @@
 """Batches of frames: layout, labels, options, and memory that does not grow with the notes."""
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -131,7 +132,7 @@ def test_batches_keep_the_order_and_the_rest():
 def order_of(epoch: int, **options) -> list[int]:
     notes = NSynthDataset(split_of(FAMILIES))
     loader = NSynthDataModule(notes, notes, 4, **options).train_dataloader()
-    loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.sampler.set_epoch(epoch)
     return [label for _, labels in loader for label in labels.tolist()]
 
 
@@ -146,6 +147,21 @@ def test_training_notes_are_mixed_anew_and_the_same_for_a_seed():
 def test_a_last_training_batch_of_one_note_is_left_out(notes, sizes):
     loader = NSynthDataModule(*[NSynthDataset(split_of(FAMILIES[:1] * notes))] * 2, 4).train_dataloader()
     assert [len(labels) for _, labels in loader] == sizes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(("notes", "size"), [(40, 8), (37, 8), (41, 8), (9, 9), (7, 3), (1, 8)])
+def test_processes_share_each_batch_of_one_process_or_each_has_all_of_it(processes, notes, size):
+    cached = NSynthDataset(split_of(FAMILIES[:1] * notes))
+    order = torch.randperm(notes).tolist()
+    loaders = [batches(cached, size, order, processes=processes, rank=rank) for rank in range(processes)]
+    whole = [order[start : start + size] for start in range(0, notes, size)]
+    for index, shares in enumerate(zip(*[loader.batch_sampler for loader in loaders], strict=True)):
+        shared = len(whole[index]) >= 2 * processes
+        assert all(len(share) > 1 for share in shares) or len(whole[index]) == 1
+        assert sorted(itertools.chain(*shares)) == sorted(whole[index] * (1 if shared else processes))
+        assert loaders[0].batch_sampler.notes(index) == len(whole[index])
+    assert len(loaders[0]) == len(whole)
 
 
 @pytest.mark.parametrize("notes", [1, 2, 31, 33])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,7 +85,31 @@ def test_each_thread_takes_a_share_alone(threads):
     assert torch.get_num_threads() == 4
 
 
-def test_one_thread_computes_the_whole_batch(threads):
+OPENMP = """
+import ctypes, sys, torch
+from nsynth_helpers.training.devices import in_shares
+openmp = ctypes.CDLL(sys.argv[1])
+class Spy(torch.nn.Linear):
+    def forward(self, frames):
+        print(openmp.omp_get_max_threads())
+        return super().forward(frames)
+with torch.no_grad(), in_shares(Spy(3, 1).eval()) as compute:
+    compute(torch.ones(30, 3))
+"""
+
+
+def test_openmp_gives_a_share_no_further_threads():
+    """Not every library that computes asks torch how many threads it has: oneDNN takes what OpenMP would give."""
+    libraries = [*Path(torch.__file__).parent.glob("lib/libgomp*")]
+    if not libraries:
+        pytest.skip("torch brings no OpenMP of GNU's here")
+    command = [sys.executable, "-c", OPENMP, libraries[0]]
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) == {"1"}
+
+
+def test_one_thread_computes_a_batch_of_32_as_a_whole(threads):
     threads(1)
     network = build_network("blstm", hidden_size=9)
     whole = step(network, network, 32)

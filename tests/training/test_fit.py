@@ -98,6 +98,13 @@ def test_the_step_of_the_optimizer_is_fused_on_a_gpu(device, precision, fused, m
     assert module.configure_optimizers().defaults["fused"] is fused
 
 
+def test_a_note_counts_the_same_in_a_short_last_batch(splits, settings):
+    """Twenty valid notes in batches of sixteen."""
+    run = fit(replace(TINY, epochs=1, batch_size=2), splits, settings)
+    valid = score(predict(run.load_network(), TINY.frames(splits["valid"])))
+    assert run.history["valid_loss"][0] == pytest.approx(valid["loss"], rel=1e-6)
+
+
 def test_the_saved_network_gives_the_saved_predictions(tiny_run, splits):
     run = tiny_run
     again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
@@ -344,7 +351,7 @@ def test_shuffling_changes_every_epoch_and_repeats_with_the_seed(splits):
         loader = data.train_dataloader()
         result = []
         for epoch in (0, 1):
-            loader.sampler.set_epoch(epoch)
+            loader.batch_sampler.sampler.set_epoch(epoch)
             result.append(torch.cat([labels for _, labels in loader]).tolist())
         return result
 
@@ -376,17 +383,6 @@ def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, 
         with pytest.raises(InputError, match=r"is full; free some space .* what is finished is kept"):
             fit(TINY, splits, settings, path)
     assert fit(TINY, splits, settings, path).history["epoch"].tolist() == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("retrain", [False, True])
-def test_other_processes_of_a_distributed_training_skip_a_finished_run(splits, settings, monkeypatch, retrain):
-    """The first process, which looks after the folder, would leave them waiting for it."""
-    run = fit(TINY, splits, settings)
-    trained = []
-    monkeypatch.setattr(training.rank_zero_only, "rank", 1)
-    monkeypatch.setattr(training, "_train", lambda *_: trained.append(1))
-    assert fit(TINY, splits, settings, retrain=retrain).path == run.path
-    assert bool(trained) == retrain
 
 
 def test_a_folder_of_predictions_alone_is_refused_in_one_sentence(splits, settings, tmp_path):
