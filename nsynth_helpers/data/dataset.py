@@ -75,7 +75,7 @@ class NSynthDataset(Dataset):
 
 
 class SharedBatches(BatchSampler):
-    """Batches that several processes share: each takes every so-manieth note, and all of a batch too small to share."""
+    """Batches that n processes share: each takes every n-th note, and all of a batch that is too small to share."""
 
     def __init__(self, order, batch_size: int, drop_last: bool, processes: int, rank: int):
         super().__init__(order, batch_size, drop_last)
@@ -99,7 +99,7 @@ def batches(
     # `__getitems__` has made the batch already. With a generator of its own, opening a loader draws nothing from the
     # one that dropout uses.
     # Lightning copies pinned batches to a GPU while it computes; what lies there already cannot be pinned.
-    pinned = torch.cuda.is_available() and isinstance(notes.waveforms, np.ndarray)
+    pinned = torch.cuda.is_available() and isinstance(getattr(notes, "waveforms", None), np.ndarray)
     options = {"collate_fn": lambda batch: batch, "generator": torch.Generator(), "pin_memory": pinned}
     return DataLoader(notes, batch_sampler=sampler, **options)
 

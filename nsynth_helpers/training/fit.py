@@ -69,7 +69,8 @@ def fit(
     Parameters
     ----------
     settings : Settings
-        Device, devices, nodes, and where runs lie; the configuration alone says what is learnt.
+        Device, devices, nodes, and where runs lie; the configuration alone says what is learnt. Of several processes,
+        which share each batch, the first writes, and all return once the run is finished.
     path : pathlib.Path, optional
         The run's folder; one named after network and digest by default.
     retrain : bool

@@ -299,7 +299,8 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
     """
     config = trial.variant.config(trial.seed)
     data = "mini" if trial.data == MINI_DATA else str(real_folder)
-    settings = replace(settings, data=data, seconds=config.seconds)
+    # Several processes of one training would each begin the whole grid; a grid's own are its jobs.
+    settings = replace(settings, data=data, seconds=config.seconds, devices=1, nodes=1)
     splits = load_splits(settings)
     folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
     run = fit(config, splits, settings, folder)
