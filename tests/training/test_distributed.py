@@ -26,7 +26,7 @@ from nsynth_helpers.training.predict import predict, score
 from nsynth_helpers.training.runs import HISTORY_COLUMNS, Run, RunConfig
 
 EPOCHS = 20
-LONGEST = 240  # seconds that anything here may take beside other work
+LONGEST = 600  # seconds that anything here may take beside other work
 # Three whole batches of 32 and one too small to share; an odd number of valid notes.
 NOTES = {"train": 99, "valid": 21, "test": 30}
 LOST = "nsynth_helpers: Another process of this training has died, after epoch {}; run the same command again"
@@ -85,6 +85,8 @@ def ended(process: subprocess.Popen, others=()) -> tuple[int, str, str]:
         assert not alive
         return process.returncode, output, errors
     finally:
+        with suppress(psutil.NoSuchProcess):
+            others = [*others, *psutil.Process(process.pid).children(recursive=True)]
         for other in (process, *others):
             with suppress(psutil.NoSuchProcess):
                 other.kill()
