@@ -232,7 +232,7 @@ def test_without_a_browser_the_pages_are_there_and_one_sentence_says_what_is_mis
 ):
     write_notebook("print(6 * 7)")
     monkeypatch.setattr(pages.shutil, "which", lambda _: None)
-    with pytest.raises(InputError, match=r"written to .*index\.html, but no browser prints it \(chromium, .*install"):
+    with pytest.raises(InputError, match=r"in .*index\.html, but no browser prints it \(chromium, .*install"):
         report.make_report(settings, pdf=True)
     assert (settings.report / "index.html").exists() and (settings.report / "01_tiny.html").exists()
 

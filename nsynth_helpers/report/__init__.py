@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from tqdm.auto import tqdm
 
-from nsynth_helpers.report.pages import Pages, print_pages, title_of
+from nsynth_helpers.report.pages import Pages, title_of
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown, write_text
 from nsynth_helpers.training.runs import Run, keep_run, read_manifest
 
@@ -53,7 +53,7 @@ def make_report(settings: Settings, refresh: bool = False, pdf: bool = False) ->
     told = f"Every notebook, run in order on `{settings.data_name}` with {epochs} of training."
     index = pages.write_index(told + mini * (settings.data == MINI))
     if pdf:
-        print_pages(settings.report)
+        pages.print_chapters()
     return index
 
 

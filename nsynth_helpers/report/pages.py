@@ -84,6 +84,27 @@ class Pages:
         source = f"# {self.titles[HOME]}\n\n{text}\n\n<ul class='book'>{''.join(self.contents)}</ul>"
         return self.write(HOME, new_notebook(cells=[new_markdown_cell(source)]))
 
+    def print_chapters(self) -> None:
+        """Print each chapter's page to a PDF beside it, by the Chromium that is installed."""
+        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+        if not browser:
+            raise InputError(
+                f"The report is in {self.folder / HOME}.html, but no browser prints it ({', '.join(BROWSERS)}); "
+                "install chromium, then run make report PDF=1 again."
+            )
+        root = getattr(os, "geteuid", lambda: None)() == 0
+        for name in [*self.titles][1:]:
+            page = self.folder / f"{name}.html"
+            options = ["--headless", "--no-pdf-header-footer", f"--virtual-time-budget={1000 * DRAWING_SECONDS}"]
+            options += ["--no-sandbox"] * root  # Chromium refuses to run as root with it
+            command = [browser, *options, f"--print-to-pdf={page.with_suffix('.pdf')}", page.as_uri()]
+            try:
+                subprocess.run(command, capture_output=True, check=True, text=True, timeout=PRINT_SECONDS)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                raise InputError(
+                    f"{browser} could not print {page} ({shown(error.stderr or error)}); open it and print."
+                ) from None
+
     def _take_sounds(self, notebook: NotebookNode) -> bool:
         """Put a key in the place of each sound of the outputs; whether there were any."""
 
@@ -153,24 +174,3 @@ class _Exporter(HTMLExporter):
         # Pictures are embedded from a folder and those below it; notebooks name them from a folder beside theirs.
         renderer = _FormulaRenderer(escape=False, embed_images=True, path=str(PROJECT_ROOT))
         return MarkdownWithMath(renderer=renderer).render(source.replace("](../figures/", "](figures/"))
-
-
-def print_pages(folder: Path) -> None:
-    """Print each chapter's page to a PDF beside it, by the Chromium that is installed."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not browser:
-        raise InputError(
-            f"The report is written to {folder / HOME}.html, but no browser prints it ({', '.join(BROWSERS)}); install "
-            "chromium, then run make report PDF=1 again."
-        )
-    root = getattr(os, "geteuid", lambda: None)() == 0
-    for page in sorted(folder.glob("*_*.html")):
-        options = ["--headless", "--no-pdf-header-footer", f"--virtual-time-budget={1000 * DRAWING_SECONDS}"]
-        options += ["--no-sandbox"] * root  # Chromium refuses to run as root with it
-        command = [browser, *options, f"--print-to-pdf={page.with_suffix('.pdf')}", page.as_uri()]
-        try:
-            subprocess.run(command, capture_output=True, check=True, text=True, timeout=PRINT_SECONDS)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise InputError(
-                f"{browser} could not print {page} ({shown(error.stderr or error)}); open it and print."
-            ) from None
