@@ -134,7 +134,8 @@ def test_a_recording_by_keyboard(page, view):
 
 def test_a_refused_microphone_is_one_sentence(page, view):
     before = title(view)
-    page.context.grant_permissions(["geolocation"])  # and no others
+    page.context.clear_permissions()
+    page.context.grant_permissions(["geolocation"])  # which refuses all others
     view.get_by_role("button", name="record").click()
     view.get_by_text("This page cannot use a microphone").wait_for()
     assert message(view).endswith("; allow it, or choose a file.")

@@ -49,6 +49,7 @@ def test_every_format_rate_and_number_of_channels_gives_the_same_second(kind, su
     assert np.abs(sound.waveform).max() == np.abs(sound.whole).max() == LOUDEST
     assert sound.onset == pytest.approx(ONSET, abs=0.01) and sound.padding == 0
     assert len(sound.whole) == pytest.approx(1.5 * 16_000, abs=0.1 * 16_000)  # MP3 adds up to two of its frames
+    assert np.abs(sound.waveform[:480]).max() > LOUDEST / 2, "it does not begin with the silence"
     spectrum = np.abs(np.fft.rfft(sound.waveform.astype(float)))
     assert spectrum.argmax() == 440
 
@@ -87,7 +88,7 @@ def test_samples_of_any_size_are_read_as_a_file_of_them_is():
 
 def test_channels_are_mixed():
     left = tone(16_000, onset=0)
-    mixed, alone = (prepare_sound(samples, 16_000) for samples in (np.hstack([left, 0 * left]), left))
+    mixed, alone = (prepare_sound(samples, 16_000) for samples in (np.hstack([0 * left, left]), left))
     assert np.abs(mixed.waveform - alone.waveform).max() < 2
 
 
@@ -122,7 +123,7 @@ def test_bad_sounds_end_in_one_sentence(name):
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
-def test_damaged_files_end_in_a_sound_or_one_sentence(kind, capfd):
+def test_damaged_files_end_in_a_sound_or_one_sentence(kind):
     whole, random = file_of(tone(22_050, 0.4, channels=2), 22_050, kind), np.random.default_rng(1)
     for _ in range(60):
         damaged = np.frombuffer(whole, np.uint8).copy()
@@ -130,4 +131,3 @@ def test_damaged_files_end_in_a_sound_or_one_sentence(kind, capfd):
         damaged[places] = random.integers(0, 256, 5)
         with suppress(InputError):
             assert prepare_sound(damaged[: random.integers(1, len(whole) + 1)].tobytes()).waveform.shape == (16_000,)
-    assert "Traceback" not in capfd.readouterr().err
