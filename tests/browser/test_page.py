@@ -292,3 +292,10 @@ def test_without_scripts_the_whole_text_is_there(chromium, book):
     assert page.locator("#T_claims tbody tr:visible").count() == 14
     assert page.get_by_role("navigation", name="this chapter").get_by_role("link").first.is_visible()
     context.close()
+
+
+def test_a_sound_of_ones_own_asks_for_the_notebook(opened, book):
+    view = opened(path=book / "your_own_sound.html").locator(".nsynth-note-view")
+    view.locator(".play:enabled").nth(1).wait_for()
+    assert view.locator(".remark").first.inner_text().startswith("To try a sound of your own, run this notebook")
+    assert view.get_by_role("button", name="record").count() == view.locator("input").count() == 0
