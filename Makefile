@@ -53,7 +53,7 @@ notebooks: $(STAMP)  ## refresh the committed notebooks, figures and runs (for m
 ablations: $(STAMP)  ## run or resume the grid of ablations (hours; set NSYNTH_REAL for its real rows)
 	$(RUN) -m nsynth_helpers ablations --jobs 2
 
-bench: $(STAMP)  ## measure this machine: the training of 2018 against ours, decoding, peak
+bench: $(STAMP)  ## measure this machine: the training of 2018 against ours, decoding, growth, start-up (10 GB of disk)
 	$(RUN) tools/bench.py
 
 # What took hours or a network to make is spared: trained runs, decoded waveforms, downloads.

@@ -33,6 +33,8 @@ def test_a_quick_bench_fills_its_table(tmp_path):
                 assert len(rows[name][column]) == 1
                 assert 0 < rows[name][column][0] < math.inf
             assert rows[name]["share_of_peak"] > 0
+        assert len(rows[ways[0]]["evaluation, 1 thread"]) == 1
+        assert all(rows[name]["evaluation, ratio to 1 thread"] > 0 for name in ways)
         assert rows[ways[0]]["epoch, ratio"] == rows[ways[0]]["evaluation, ratio"] == 1
         assert f"{network} 2018 way" in " ".join(result.stdout.split())
     busy = rows["lstm, ours, float32, busy"]

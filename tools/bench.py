@@ -7,8 +7,9 @@ All is measured on the notes of nsynth-mini, each way in its turn (A B C A B C),
 The 2018 way is restated in our words: each note a WAV of 4 s that is read and decoded whole whenever it is asked for,
 nothing kept; notes put together to batches of 32 one by one; float32 and torch's own threads; validation one note at a
 time. It has a process of its own, which sleeps while ours works: how freed memory is handled and how OpenMP waits are a
-process's, and both are left there as they come. (With our OpenMP settings, which send a waiting thread to sleep soon,
-its validation would look half as fast: between two notes a file is read by one thread.)
+process's, and both are left there as they come. (Our OpenMP settings send a waiting thread to sleep soon, which slows
+its validation: between two notes one thread alone reads a file.) On one note two threads meet hundreds of times, and on
+one machine they were twice as fast at one time as at another: its validation by one thread is measured beside them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import math
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -131,6 +133,9 @@ def seconds_of_2018(config: RunConfig, folder: Path, training_alone: bool) -> di
     if training_alone:
         return seconds
     seconds["evaluation"] = seconds_of(way.evaluate)
+    torch.set_num_threads(1)
+    seconds["evaluation, 1 thread"] = seconds_of(way.evaluate)
+    torch.set_num_threads(THREADS)
     return seconds | {"epoch": seconds["training"] + seconds["evaluation"]}
 
 
@@ -194,6 +199,7 @@ def measure(
     precision = choose_precision("auto", "cpu")
     notes, others = len(splits["train"].notes), len(splits["valid"].notes)
     done = {"loading": notes, "training": notes, "evaluation": others, "epoch": notes + others}
+    done["evaluation, 1 thread"] = others
     speeds = {}
     for turn, network in itertools.product(range(repeats + 1), networks):
         float32 = RunConfig(network, epochs=1)
@@ -327,6 +333,7 @@ def cost_of(notes: int, folder: Path, splits: dict[str, NSynthSplit], settings: 
     waveforms = np.memmap(folder / "waveforms.int16", np.int16, "r", shape=(notes, SAMPLE_RATE))
     train = NSynthSplit("train", pd.read_parquet(folder / f"{notes}.parquet"), waveforms, f"{notes} repeated")
     config, clock = RunConfig("lstm", epochs=1), Steps(most)
+    read = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
     with suppress(TrainingStopped):
         fit(config, splits | {"train": train}, settings, folder / f"run-{notes}", [clock])
     steps, step = math.ceil(notes / config.batch_size), statistics.median(np.diff(clock.ends[warm:]))
@@ -340,14 +347,15 @@ def cost_of(notes: int, folder: Path, splits: dict[str, NSynthSplit], settings: 
         "step_s": step,
         "epoch_s": clock.seconds if whole else before + steps * step,
         "anonymous_bytes": clock.memory,
+        "disk_bytes": 512 * (resource.getrusage(resource.RUSAGE_SELF).ru_inblock - read),
     }
 
 
 def growth(splits: dict[str, NSynthSplit], folder: Path, settings: Settings, sizes, most: int, warm: int):
     """What an epoch of so many notes costs, a row for each size that fits half the free disk, each in its own process.
 
-    The notes are repeated, and really there: a file of the full size, mapped into memory as a cache is. Only that it
-    was written just now, and lies in the system's page cache as far as there is room, is better than a first epoch.
+    The notes are repeated, and really there: a file of the full size, mapped into memory as a cache is. It was written
+    just now, and lies in the system's page cache as far as there is room; ``disk_bytes`` had to be read again.
     """
     train, room = splits["train"], shutil.disk_usage(folder).free / 2
     sizes = [notes for notes in sizes if notes * SAMPLE_RATE * 2 < room]
@@ -355,6 +363,7 @@ def growth(splits: dict[str, NSynthSplit], folder: Path, settings: Settings, siz
     with (folder / "waveforms.int16").open("wb") as file:
         for _ in range(copies):
             np.ascontiguousarray(train.waveforms).tofile(file)
+        os.fsync(file.fileno())  # not while a training is timed
     table = pd.concat([train.notes] * copies, ignore_index=True)
     table["note_str"] += "-" + table.index.astype(str)
     rows = []
@@ -379,7 +388,7 @@ def plot_growth(costs: pd.DataFrame, settings: Settings) -> None:
         ax.loglog(costs["notes"][~whole], values[~whole], "o", color="C0", markerfacecolor="none", label=some)
     axes[0].set(xlabel="train notes", ylabel="seconds an epoch, training alone")
     axes[1].set(xlabel="train notes", ylabel="anonymous memory, GB")
-    legend_below(fig, axes)
+    legend_below(fig, axes, columns=2)
     fig.suptitle(
         "An LSTM's epoch, in float32: hollow circles are a median step\ntimes the steps of an epoch, and what comes "
         "before the first, not a whole epoch"
@@ -461,6 +470,8 @@ def main() -> None:
             f"{column}, ratio": round(statistics.median(np.divide(columns[column], old[column])), 2)
             for column in ("evaluation", "epoch")
         }
+        against_one = statistics.median(np.divide(columns["evaluation"], old["evaluation, 1 thread"]))
+        ratios["evaluation, ratio to 1 thread"] = round(against_one, 2)
         used = peaks[precision if "auto" in way else "32-true"]
         share = statistics.median(columns["training"]) * training_gflop(config) / used
         rows.append({"network": network, "way": way} | {name: shown(values) for name, values in columns.items()})
