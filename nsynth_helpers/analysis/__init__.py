@@ -4,7 +4,7 @@
 # fmt: off
 from nsynth_helpers.analysis.beliefs import belief_over_time, layer_outputs, note_states, saliency
 from nsynth_helpers.analysis.calibration import (
-    calibration_table, expected_calibration_error, fit_temperature, reliability_table, with_temperature,
+    expected_calibration_error, fit_temperature, reliability_table, with_temperature,
 )
 from nsynth_helpers.analysis.outcomes import (
     accuracy_by, agreement, confusion_matrix, extremes, logits_of, make_outcomes, name_confusion_matrix,
@@ -16,6 +16,6 @@ from nsynth_helpers.analysis.statistics import (
 )
 from nsynth_helpers.analysis.tables import (
     NETWORK_NAMES, VariantComparison, compare_variants, differences_from_baseline, duration, epochs, epochs_of,
-    hyperparameter_table, in_percent, interval_text, learnt, majority_share, model_selection, over_seeds, p_value,
+    hyperparameter_table, in_percent, interval_text, learnt, majority_share, over_seeds, p_value,
     percent, points, run_outcomes, runs_table, summarise_seeds,
 )

@@ -1,7 +1,5 @@
 """Whether a network is right as often as it is sure: reliability, calibration error, temperature."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
@@ -57,25 +55,3 @@ def fit_temperature(outcomes: pd.DataFrame) -> float:
 def with_temperature(outcomes: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """The outcomes with every logit divided by a temperature: other probabilities, the same predictions."""
     return make_outcomes(outcomes.assign(**(outcomes[LOGITS].astype(np.float64) / temperature)))
-
-
-def calibration_table(outcomes: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
-    """Loss and calibration on test before and after temperature scaling; the temperature is fitted on valid alone.
-
-    From a name to the outcomes on valid and on test; so is the result indexed: ``accuracy``, ``temperature``,
-    ``calibration_error_before``, ``calibration_error_after`` (the expected one), ``loss_before``, ``loss_after``
-    (cross-entropy in nats).
-    """
-    rows = {}
-    for name, (valid, test) in outcomes.items():
-        temperature = fit_temperature(valid)
-        scaled = with_temperature(test, temperature)
-        rows[name] = {
-            "accuracy": test["correct"].mean(),
-            "temperature": temperature,
-            "calibration_error_before": expected_calibration_error(test),
-            "calibration_error_after": expected_calibration_error(scaled),
-            "loss_before": test["loss"].mean(),
-            "loss_after": scaled["loss"].mean(),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")

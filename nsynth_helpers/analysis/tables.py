@@ -1,4 +1,4 @@
-"""Tables of runs and of the grid of ablations, the epoch that each rule chooses, and numbers as text."""
+"""Tables of runs and of the grid of ablations, and numbers as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nsynth_helpers.analysis.statistics import (
     wilson_interval,
 )
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import Settings
 
 if TYPE_CHECKING:
     from nsynth_helpers.data.cache import NSynthSplit
@@ -181,27 +181,6 @@ def _shape_of(network) -> dict:
         "directions": "two" if network.rnn.bidirectional else "one",
         "read out at": "last step" if network.readout == "last" else network.readout,
     }
-
-
-def model_selection(history: pd.DataFrame) -> pd.DataFrame:
-    """The epoch that each rule of choosing a model picks; ties go to the earliest.
-
-    From a history with ``epoch`` (from 1), ``valid_loss``, ``valid_accuracy``, in order; `InputError` if it is empty or
-    a figure is not finite. Returns ``rule`` and those three. The rules: ``before first rise`` (of the valid loss; what
-    the 2018 code did; the last epoch if it never rises), ``lowest valid loss``, ``highest valid accuracy``, ``last``.
-    """
-    curves = history[["epoch", "valid_loss", "valid_accuracy"]].reset_index(drop=True)
-    if curves.empty or not np.isfinite(curves).all(axis=None):
-        raise InputError("The history has no epochs or a valid figure that is not a number; train the run again.")
-    rises = np.flatnonzero(curves["valid_loss"].diff() > 0)
-    last = len(curves) - 1
-    picks = {
-        "before first rise": rises[0] - 1 if len(rises) else last,
-        "lowest valid loss": curves["valid_loss"].idxmin(),
-        "highest valid accuracy": curves["valid_accuracy"].idxmax(),
-        "last": last,
-    }
-    return pd.DataFrame({"rule": list(picks)}).join(curves.loc[list(picks.values())].reset_index(drop=True))
 
 
 def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, column: str = "test_accuracy") -> pd.Series:

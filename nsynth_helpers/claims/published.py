@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from nsynth_helpers.analysis.outcomes import name_confusion_matrix
-from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.runs import HISTORY_COLUMNS
 
 RECURRENT_NETWORKS = ("lstm", "blstm")
@@ -25,8 +24,9 @@ def claims() -> list[str]:
 
 
 def accuracy(network: str) -> float:
-    """The published test accuracy of a recurrent or an earlier network; `InputError` for others, as in all below."""
-    return _result(network, (*RECURRENT_NETWORKS, *EARLIER_NETWORKS))["accuracy_percent"] / 100
+    """The published test accuracy of a recurrent or an earlier network."""
+    report = read_report()
+    return (report | report["earlier_models"])[network]["accuracy_percent"] / 100
 
 
 def correct_notes(network: str) -> int:
@@ -37,7 +37,7 @@ def correct_notes(network: str) -> int:
     >>> correct_notes("lstm")
     2656
     """
-    return _result(network)["correct"]
+    return read_report()[network]["correct"]
 
 
 def history(network: str) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def history(network: str) -> pd.DataFrame:
     BLSTM's curves are those of the published vector figure; the LSTM's were read off a picture, to about 0.02 nats
     (the last five valid losses: 0.05) and 0.3 points.
     """
-    curves = pd.DataFrame(_result(network)["curves"])
+    curves = pd.DataFrame(read_report()[network]["curves"])
     curves[["train_accuracy", "valid_accuracy"]] /= 100
     curves["epoch"] = curves.index + 1
     return curves.reindex(columns=list(HISTORY_COLUMNS))
@@ -55,17 +55,10 @@ def history(network: str) -> pd.DataFrame:
 
 def confusion_matrix(network: str) -> pd.DataFrame:
     """The published confusion matrix of the ``lstm`` or ``blstm`` on nsynth-test; rows actual, columns predicted."""
-    return name_confusion_matrix(_result(network)["confusion_matrix"])
+    return name_confusion_matrix(read_report()[network]["confusion_matrix"])
 
 
 def training_seconds(network: str) -> int:
     """The published time of the ``lstm`` or ``blstm``: training and testing together ("4 am to 5:53 pm")."""
-    hours, minutes = map(int, _result(network)["training_time"].split(":"))
+    hours, minutes = map(int, read_report()[network]["training_time"].split(":"))
     return 3600 * hours + 60 * minutes
-
-
-def _result(network: str, known: tuple[str, ...] = RECURRENT_NETWORKS) -> dict:
-    if network not in known:
-        raise InputError(f"The 2018 report has no such result of '{network}'; ask for one of {', '.join(known)}.")
-    report = read_report()
-    return (report | report["earlier_models"])[network]

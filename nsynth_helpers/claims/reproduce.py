@@ -23,22 +23,14 @@ REPOSITORY = "qiaoran-abbate/NSynthClassificationRNNs"
 COMMIT = "82919f83c058a2d54d80c7c944ce65bd86fcf1b6"
 BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/"
 FOLDER = PROJECT_ROOT / "build" / "published-2018"
-MOST_WEIGHT_BYTES = 50_000_000
 POLICY = RetryPolicy(attempts=4)
 REMEDY = f"pass net_model1.pth or net_model2.pth of {REPOSITORY}"
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of weights in the report's repository; `blob` is git's name of it, which pins its content."""
-
-    path: str
-    blob: str
-
-
+# Files of the report's repository, each with git's name of its content, which pins it.
 PUBLISHED_WEIGHTS = {
-    "lstm": WeightFile("LSTM Results/net_model1.pth", "decdff769180ba2ea5fa279a1e8d15e86c7a2610"),
-    "blstm": WeightFile("BLSTM Results/net_model2.pth", "a77bbcc860d6cc86d18bfcd8769473e63314ee52"),
+    "lstm": ("LSTM Results/net_model1.pth", "decdff769180ba2ea5fa279a1e8d15e86c7a2610"),
+    "blstm": ("BLSTM Results/net_model2.pth", "a77bbcc860d6cc86d18bfcd8769473e63314ee52"),
 }
 
 
@@ -97,11 +89,11 @@ def reproduce(
     files, missing = dict(given), {}
     if len(files) < len(given):
         raise InputError(f"{weights[-1]} holds the same network as another file; pass one of each.")
-    for network, file in PUBLISHED_WEIGHTS.items():
+    for network, (name, blob) in PUBLISHED_WEIGHTS.items():
         if network not in files:
-            url = base_url + quote(file.path)
+            url = base_url + quote(name)
             try:
-                _, files[network] = _as_safetensors(_fetch(url, file, folder / f"{network}.pth", policy), folder)
+                _, files[network] = _as_safetensors(_fetch(url, blob, folder / f"{network}.pth", policy), folder)
             except InputError as error:
                 missing[network] = f"{str(error).rstrip('.')}; or fetch {url} by hand and pass it with --weights."
     if not files:
@@ -119,16 +111,16 @@ def reproduce(
     return [_evaluate(name, files[name], test, settings) for name in PUBLISHED_WEIGHTS if name in files], missing
 
 
-def _fetch(url: str, file: WeightFile, path: Path, policy: RetryPolicy) -> Path:
+def _fetch(url: str, blob: str, path: Path, policy: RetryPolicy) -> Path:
     def prove(part: Path) -> dict:
         content = part.read_bytes()
-        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        if blob != file.blob:
-            raise InputError(f"{part} is not the published file: its git blob is {blob}, not {file.blob}.")
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        if found != blob:
+            raise InputError(f"{part} is not the published file: its git blob is {found}, not {blob}.")
         return {"blob": blob}
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    one = Download([url], path, MOST_WEIGHT_BYTES, prove, policy)
+    one = Download([url], path, prove, policy)
     one.bytes_to_come()
     return one.finish()
 

@@ -6,14 +6,12 @@ import itertools
 import json
 import os
 import tarfile
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from isal import igzip, isal_zlib
+from isal import igzip_threaded, isal_zlib
 
 from nsynth_helpers.data.metadata import SPLITS
 from nsynth_helpers.settings import InputError, atomic_write, shown
@@ -25,9 +23,7 @@ EXAMPLES = "examples.json"
 MAX_AUDIO_BYTES = 4_000_000
 MAX_EXAMPLES_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 1_000_000
-STREAM_BUFFER = 1 << 20
 TAR_BUFFER = 1 << 16
-PIECES_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -150,10 +146,9 @@ def open_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with (
-            # Its large pieces leave the decoding thread more of the interpreter's lock than those of Python's reader.
-            igzip.open(path) if is_gzip(path) else path.open("rb") as file,
-            _ReadAhead(file) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=TAR_BUFFER) as archive,
+            # One core decompresses, a few pieces ahead, while another decodes.
+            igzip_threaded.open(path) if is_gzip(path) else path.open("rb") as file,
+            tarfile.open(fileobj=(stream := _Bounded(file)), mode="r|", bufsize=TAR_BUFFER) as archive,
         ):
             while member := archive.next():
                 # Otherwise tarfile remembers every member: 300 MB for the train split.
@@ -180,25 +175,12 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-class _ReadAhead:
-    """Read an untrusted stream a few pieces ahead, in a thread of its own, and no more than its headers declare.
-
-    One core decompresses while another decodes. The bound keeps endless headers, and data behind the last member, from
-    being unpacked.
-    """
+class _Bounded:
+    """Read no more of an untrusted stream than its headers declare: neither endless headers nor endless padding."""
 
     def __init__(self, file):
         self.file = file
-        self.piece, self.position = b"", 0
         self.expect(0)
-
-    def __enter__(self):
-        self.pool = ThreadPoolExecutor(1)
-        self.pieces = deque(self.pool.submit(self.file.read, STREAM_BUFFER) for _ in range(PIECES_AHEAD))
-        return self
-
-    def __exit__(self, *_):
-        self.pool.shutdown(cancel_futures=True)
 
     def expect(self, size: int) -> None:
         """Allow a member of this size, and the header that comes after it."""
@@ -206,11 +188,7 @@ class _ReadAhead:
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, none at the end: all that tarfile asks of a stream."""
-        if self.position >= len(self.piece):
-            self.pieces.append(self.pool.submit(self.file.read, STREAM_BUFFER))
-            self.piece, self.position = self.pieces.popleft().result(), 0
-        start, self.position = self.position, self.position + size
-        content = self.piece[start : self.position]
+        content = self.file.read(size)
         self.allowed -= len(content)
         if self.allowed < 0:
             raise tarfile.TarError("it holds far more data than its members declare")

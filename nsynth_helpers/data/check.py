@@ -12,7 +12,6 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import (
     FULL_SCALE,
     OFFICIAL_FAMILIES,
-    OFFICIAL_FAMILY_NOTES,
     OFFICIAL_NOTES,
     PIANO_PITCHES,
     SOURCES,
@@ -66,7 +65,7 @@ class DataReport:
         for split in self.families:
             levels = self.levels[self.levels["split"] == split]
             left_out = self.left_out.loc[self.left_out["split"] == split, "reason"]
-            yield "notes", split, len(levels), self._against_official(split)
+            yield "notes", split, len(levels), f"official NSynth has {OFFICIAL_NOTES[split]:,}"
             shared = (
                 f"{self.overlap.loc[split, other]:,} also in {other}" for other in self.families if other != split
             )
@@ -83,18 +82,6 @@ class DataReport:
             instruments = [f"{number} of {name}" for name, number in part["instrument"].value_counts().items()]
             detail = f"{part['group'].nunique()} waveforms: {_first(instruments)}"
             yield "share a waveform", names, len(part), detail
-
-    def _against_official(self, split: str) -> str:
-        found, official = self.families[split], OFFICIAL_NOTES[split]
-        if found["all"] != official:
-            return f"official NSynth has {official:,}"
-        expected = OFFICIAL_FAMILY_NOTES.get(split, found)  # none is known of the valid split
-        differing = [
-            f"{family} {found[family]:,} (official {notes:,})"
-            for family, notes in zip(OFFICIAL_FAMILIES, expected, strict=False)
-            if found[family] != notes
-        ]
-        return f"as many as official NSynth{', but ' * bool(differing)}{', '.join(differing)}"
 
 
 # The flags of a note and what they say of it.

@@ -20,7 +20,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from tqdm.auto import tqdm
 
 from nsynth_helpers.data.archives import ARCHIVE_NAMES
-from nsynth_helpers.data.metadata import OFFICIAL_NOTES
 from nsynth_helpers.settings import InputError, file_lock, shown, write_json
 
 # The documented address comes second: it has no encryption. The first is the host of the bucket behind it.
@@ -28,8 +27,6 @@ OFFICIAL_URLS = (
     "https://storage.googleapis.com/magentadata/datasets/nsynth/",
     "http://download.magenta.tensorflow.org/datasets/nsynth/",
 )
-# A note of 4 s is 128,044 bytes before it is compressed.
-NOTE_BYTES_LIMIT = 128_044
 DISK_CHUNK = 1 << 20
 # Small, because what a broken connection had gathered of one piece is lost.
 NETWORK_CHUNK = 1 << 16
@@ -96,8 +93,7 @@ def download(
     for split in splits:
         name = ARCHIVE_NAMES[0].format(split)
         urls = [f"{base_url.rstrip('/')}/{name}" for base_url in base_urls]
-        prove, limit = partial(verify_archive, archive=archives[split]), OFFICIAL_NOTES[split] * NOTE_BYTES_LIMIT
-        downloads.append(Download(urls, to / name, limit, prove, policy))
+        downloads.append(Download(urls, to / name, partial(verify_archive, archive=archives[split]), policy))
     _require_space(to, sum(one.bytes_to_come() for one in downloads))
     try:
         return [one.finish() for one in downloads]
@@ -130,15 +126,17 @@ class Version(BaseModel):
     """What a server says of a file: its size in bytes, and a mark that changes when the file does."""
 
     model_config = ConfigDict(strict=True, frozen=True)
-    size: NonNegativeInt | None = None
+    size: NonNegativeInt
     mark: str | None = None
 
     @classmethod
     def of(cls, response: requests.Response) -> Version:
-        """The version that a response states."""
+        """The version that a response states; an `InputError` if it does not say how many bytes there are."""
         stated, is_whole = response.headers, response.status_code == 200
         size = stated.get("Content-Length", "") if is_whole else stated.get("Content-Range", "").rpartition("/")[2]
-        return cls(size=int(size) if size.isdecimal() else None, mark=stated.get("ETag") or stated.get("Last-Modified"))
+        if not size.isdecimal():
+            raise InputError(f"{response.url} does not say how many bytes it has; use another base URL.")
+        return cls(size=int(size), mark=stated.get("ETag") or stated.get("Last-Modified"))
 
     @property
     def condition(self) -> dict[str, str]:
@@ -151,12 +149,12 @@ class Version(BaseModel):
 class Download:
     """One file on its way to disk: ``<path>.part`` until its content is proven right, then ``<path>``.
 
-    The first of `urls` that answers is used. A server that does not say how many bytes there are may send `limit` of
-    them. `prove` takes a path and raises an `InputError` if the content is not right, else returns facts to record.
+    The first of `urls` that answers is used. `prove` takes a path and raises an `InputError` if the content is not
+    right, else returns facts to record.
     """
 
-    def __init__(self, urls: list[str], path: Path, limit: int, prove: Callable, policy: RetryPolicy):
-        self.urls, self.url, self.path, self.limit, self.prove = urls, urls[0], path, limit, prove
+    def __init__(self, urls: list[str], path: Path, prove: Callable, policy: RetryPolicy):
+        self.urls, self.url, self.path, self.prove = urls, urls[0], path, prove
         self.policy = policy
         own = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
         self.part, self.part_version, self.rejected, self.verified, self.lock = own
@@ -289,39 +287,32 @@ class Download:
             if response.status_code == 200:
                 # Removed before the new version is noted: a kill between the two must not pair old bytes with it.
                 self.part.unlink(missing_ok=True)
-                _require_space(self.part.parent, offered.size or 0)
+                _require_space(self.part.parent, offered.size)
                 write_json(self.part_version, offered.model_dump())
             else:
-                goes_on = sent.startswith(f"bytes {received}-") or sent == f"bytes */{received}"
-                stated = ((version.size, offered.size), (version.mark, offered.mark))
-                if not goes_on or any(None not in pair and pair[0] != pair[1] for pair in stated):
+                goes_on = sent.startswith(f"bytes {received}-")  # 416: the file is shorter now
+                same_mark = version.mark == offered.mark or None in (version.mark, offered.mark)
+                if not (goes_on and same_mark and version.size == offered.size):
                     self.part.unlink()
                     raise Interrupted("the server's file is no longer the one that was begun")
-                if offered.size is not None:
-                    write_json(self.part_version, {**version.model_dump(), "size": offered.size})
-            if response.status_code != 416:
-                self._append(response)
+            self._append(response)
         if not self.is_whole:
             raise Interrupted(f"it ended after {self.received:,} of {self.version.size:,} bytes")
 
     def _append(self, response: requests.Response) -> None:
         size = self.version.size
-        limit = self.limit if size is None else size
         bar = tqdm(desc=self.path.name, total=size, initial=self.received, unit="B", unit_scale=True, leave=False)
         with self.part.open("ab") as part, bar:
             since, then = time.monotonic(), part.tell()
             while piece := response.raw.read1(NETWORK_CHUNK, decode_content=False):
-                if part.tell() + len(piece) > limit:
-                    raise InputError(f"{self.url} sends more than {limit:,} bytes; check the base URL.")
+                if part.tell() + len(piece) > size:
+                    raise InputError(f"{self.url} sends more than {size:,} bytes; check the base URL.")
                 part.write(piece)
                 bar.update(len(piece))
                 if (passed := time.monotonic() - since) > self.policy.read_timeout:
                     if part.tell() - then < self.policy.least_rate * passed:
                         raise Interrupted(f"it sends fewer than {self.policy.least_rate:,.0f} bytes a second")
                     since, then = time.monotonic(), part.tell()
-        if size is None:
-            # Without a declared size the end of the stream is the end of the file; verifying tells.
-            write_json(self.part_version, {**self.version.model_dump(), "size": self.received})
 
 
 def _require_space(folder: Path, needed: int) -> None:

@@ -1,11 +1,9 @@
-"""Figures from tidy tables and arrays: each function returns ``fig, ax`` and draws into ``ax`` where it is given."""
+"""Figures from tidy tables and arrays: ``fig, ax``; those of one axes draw into a given ``ax``."""
 
 # ruff: noqa: I001
 # fmt: off
 from nsynth_helpers.plots.beliefs import plot_average_beliefs, plot_decisions, plot_note_beliefs, plot_saliency
-from nsynth_helpers.plots.data import (
-    plot_levels, plot_note_counts, plot_pitches, plot_shared_instruments, plot_velocities,
-)
+from nsynth_helpers.plots.data import plot_note_counts, plot_pitches, plot_shared_instruments
 from nsynth_helpers.plots.notes import (
     log_mel_spectrogram, plot_family_spectrograms, plot_family_waveforms, plot_frames, plot_gallery,
     plot_log_mel_spectrogram, plot_waveform,

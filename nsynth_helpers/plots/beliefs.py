@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +22,6 @@ from nsynth_helpers.plots.style import (
     legend_below,
     line_style,
     new_axes,
-    new_panels,
 )
 
 STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
@@ -34,15 +34,14 @@ FAINTEST_SALIENCY = 1e-9
 FEW_POINTS = 20
 
 
-def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Figure, np.ndarray]:
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
     ``beliefs`` goes from network to note_str to an array of shape (steps, 10). A panel colours the true family, the
     answer and the likeliest others, four at most; the rest is grey.
     """
     columns = len(next(iter(beliefs.values())))
-    fig, panels = new_panels(ax, len(beliefs), columns, PAGE, sharex=True, sharey=True)
-    axes = panels.reshape(len(beliefs), -1)
+    fig, axes = plt.subplots(len(beliefs), columns, figsize=PAGE, squeeze=False, sharex=True, sharey=True)
     for row, (network, notes) in zip(axes, beliefs.items(), strict=True):
         for panel, (note_str, belief) in zip(row, notes.items(), strict=True):
             _draw_belief(panel, belief, parse_note_str(note_str)["family"])
@@ -51,7 +50,7 @@ def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]], ax=None) 
         row[0].set_ylabel(f"{network}\nprobability")
     for panel in axes[-1]:
         panel.set_xlabel("time in the note (s)")
-    named = {name for panel in panels for name in panel.get_legend_handles_labels()[1]}
+    named = {name for panel in axes.flat for name in panel.get_legend_handles_labels()[1]}
     key = {name: Line2D([], [], **_family_line(name)) for name in FAMILIES if name in named}
     key["thick: the true family"] = Line2D([], [], color="0.2", linewidth=THICK)
     legend_below(fig, [], columns=5, more=key)
@@ -77,19 +76,19 @@ def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
     in_percent(ax.yaxis)
 
 
-def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_average_beliefs(averages: Mapping[str, pd.DataFrame]) -> tuple[Figure, np.ndarray]:
     """The mean probability of the true family while its notes are heard, one panel a family, one line a network.
 
     ``averages`` goes from network to one row a step (from 1) and one column a family.
     """
-    fig, axes = new_panels(ax, 2, 5, PAGE, sharex=True, sharey=True)
-    for panel, family in zip(axes, FAMILIES, strict=True):
+    fig, axes = plt.subplots(2, 5, figsize=PAGE, sharex=True, sharey=True)
+    for panel, family in zip(axes.flat, FAMILIES, strict=True):
         for number, (network, average) in enumerate(averages.items()):
             panel.plot(average.index * STEP_SECONDS, average[family], label=network, **line_style(number))
         panel.axhline(1 / len(FAMILIES), color="0.4", linewidth=1, linestyle=":", label="knowing nothing")
         panel.set(title=family, ylim=(0, 1))
         in_percent(panel.yaxis)
-    for panel in axes[5:]:
+    for panel in axes[1]:
         panel.set_xlabel("time (s)")
     fig.supylabel("mean probability of the true family", fontsize=SMALL)
     legend_below(fig, axes)
@@ -97,14 +96,14 @@ def plot_average_beliefs(averages: Mapping[str, pd.DataFrame], ax=None) -> tuple
 
 
 def plot_decisions(
-    decisions: Mapping[str, np.ndarray], accuracies: Mapping[str, pd.Series], ax=None
+    decisions: Mapping[str, np.ndarray], accuracies: Mapping[str, pd.Series]
 ) -> tuple[Figure, np.ndarray]:
     """When networks make up their minds, and how often they are right by then.
 
     ``decisions`` goes from network to the step at which each note was decided, shape (notes,);
     ``accuracies`` from a name to fractions indexed by step (from 1).
     """
-    fig, axes = new_panels(ax, 1, 2, WIDE, sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=WIDE, sharex=True, sharey=True)
     for number, (network, steps) in enumerate(decisions.items()):
         axes[0].ecdf(np.asarray(steps) * STEP_SECONDS, label=network, **line_style(number))
     for number, (name, accuracy) in enumerate(accuracies.items()):

@@ -1,7 +1,8 @@
-"""Figures of a whole data set: how many notes, of which pitch, velocity and level, and what its splits share."""
+"""Figures of a whole data set: how many notes, of which pitch, and what its splits share."""
 
 from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -23,20 +24,18 @@ from nsynth_helpers.plots.style import (
     PAGE,
     WIDE,
     legend_below,
-    line_style,
     new_axes,
-    new_panels,
     splits_in_order,
 )
 
 
-def plot_note_counts(sources: pd.DataFrame, ax=None) -> tuple[Figure, np.ndarray]:
+def plot_note_counts(sources: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Bars of the notes of each family, stacked by source, one panel a split.
 
     ``sources`` has the notes by split and family (index) and source (columns): `DataReport.sources`.
     """
     splits = splits_in_order(sources.index.unique("split"))
-    fig, panels = new_panels(ax, 1, len(splits), WIDE, sharey=True)
+    fig, [panels] = plt.subplots(1, len(splits), figsize=WIDE, squeeze=False, sharey=True)
     for panel, split in zip(panels, splits, strict=False):
         counts = sources.loc[split]
         counts = counts.reindex([family for family in OFFICIAL_FAMILIES if family in counts.index])
@@ -79,29 +78,12 @@ def plot_pitches(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     return fig, ax
 
 
-def plot_velocities(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Bars of the share of each split's notes that were struck with each velocity.
-
-    ``notes`` has the notes of all splits: ``split``, ``velocity``.
-    """
-    fig, ax = new_axes(ax)
-    shares = 100 * pd.crosstab(notes["velocity"], notes["split"], normalize="columns")
-    shares[splits_in_order(shares.columns)].plot.bar(ax=ax, rot=0, width=0.8, edgecolor="white", legend=False)
-    for container, hatch in zip(ax.containers, HATCHES, strict=False):
-        for bar in container:
-            bar.set_hatch(hatch)
-    ax.grid(axis="x", visible=False)
-    ax.set(xlabel="velocity (MIDI, 0 to 127)", ylabel="share of the split's notes (%)")
-    legend_below(fig, ax)
-    return fig, ax
-
-
-def plot_shared_instruments(tables: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_shared_instruments(tables: Mapping[str, pd.DataFrame]) -> tuple[Figure, np.ndarray]:
     """Which instruments the splits share, and how many test notes come from instruments that train has.
 
     ``tables`` has the table of notes of each split, at least of ``train`` and ``test``.
     """
-    fig, panels = new_panels(ax, 1, 2, WIDE)
+    fig, panels = plt.subplots(1, 2, figsize=WIDE)
     overlap = instrument_overlap(dict(tables))
     sns.heatmap(overlap, annot=True, fmt=",d", cmap="Blues", vmin=0, cbar=False, square=True, ax=panels[0])
     panels[0].set(title="instruments that two splits share", xlabel="split", ylabel="split")
@@ -113,20 +95,6 @@ def plot_shared_instruments(tables: Mapping[str, pd.DataFrame], ax=None) -> tupl
     panels[1].set(title="test notes by their instrument", xlabel="number of notes", ylabel="family")
     legend_below(fig, panels[1])
     return fig, panels
-
-
-def plot_levels(levels: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Share of each split's notes whose peak is at most so high; silent notes would start the line above 0.
-
-    ``levels`` has one row a note: ``split``, ``peak`` (of full scale), as `DataReport.levels`.
-    """
-    fig, ax = new_axes(ax)
-    for number, split in enumerate(splits_in_order(levels["split"])):
-        ax.ecdf(levels.loc[levels["split"] == split, "peak"], label=split, **line_style(number))
-    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
-    ax.set(xlim=(0, 1.01), xlabel="peak (of full scale)", ylabel="notes with at most this peak (%)")
-    legend_below(fig, ax)
-    return fig, ax
 
 
 def _stacked_bars(ax: Axes, counts: pd.DataFrame) -> None:

@@ -20,7 +20,6 @@ from nsynth_helpers.plots.style import (
     WIDE,
     label_once,
     new_axes,
-    new_panels,
 )
 
 # One column of a spectrogram is one step of the networks; 64 bands keep even the lowest filter from being empty.
@@ -90,9 +89,9 @@ def _level_bar(fig: Figure, image, ax) -> None:
     fig.colorbar(image, ax=ax, label="level (dB; 0 is the note's strongest)", aspect=30, pad=0.02)
 
 
-def plot_family_waveforms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_family_waveforms(waveforms: Mapping[str, np.ndarray]) -> tuple[Figure, np.ndarray]:
     """A page of waveforms (int16, 16 kHz, by ``note_str``), one note a family, each with its own amplitude scale."""
-    fig, panels = _family_panels(ax, len(waveforms), columns=2, sharex=True)
+    fig, panels = _family_panels(len(waveforms), columns=2, sharex=True)
     for panel, (note_str, waveform) in zip(panels, waveforms.items(), strict=False):
         plot_waveform(waveform, panel, FAMILY_COLOURS[parse_note_str(note_str)["family"]])
         panel.set_title(note_str)
@@ -100,9 +99,9 @@ def plot_family_waveforms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple
     return fig, panels
 
 
-def plot_family_spectrograms(waveforms: Mapping[str, np.ndarray], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_family_spectrograms(waveforms: Mapping[str, np.ndarray]) -> tuple[Figure, np.ndarray]:
     """A page of log-mel spectrograms (int16, 16 kHz, by ``note_str``), one note a family, on one scale of levels."""
-    fig, panels = _family_panels(ax, len(waveforms), columns=5, sharey=True)
+    fig, panels = _family_panels(len(waveforms), columns=5, sharey=True)
     for panel, (note_str, waveform) in zip(panels, waveforms.items(), strict=False):
         plot_log_mel_spectrogram(waveform, panel, colour_bar=False)
         panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 5, 10]))
@@ -114,16 +113,16 @@ def plot_family_spectrograms(waveforms: Mapping[str, np.ndarray], ax=None) -> tu
     return fig, panels
 
 
-def _family_panels(ax, count: int, columns: int, **options) -> tuple[Figure, np.ndarray]:
-    fig, panels = new_panels(ax, -(-count // columns), columns, PAGE, **options)
-    for panel in panels[count:]:
+def _family_panels(count: int, columns: int, **options) -> tuple[Figure, np.ndarray]:
+    fig, panels = plt.subplots(-(-count // columns), columns, figsize=PAGE, squeeze=False, **options)
+    for panel in panels.flat[count:]:
         panel.set_axis_off()
-    return fig, panels
+    return fig, panels.ravel()
 
 
-def plot_frames(waveform: np.ndarray, ax=None) -> tuple[Figure, np.ndarray]:
+def plot_frames(waveform: np.ndarray) -> tuple[Figure, np.ndarray]:
     """How a waveform (int16, 16 kHz) becomes frames: the first five cut apart, and all stacked into a matrix."""
-    fig, (cuts, matrix) = new_panels(ax, 1, 2, WIDE)
+    fig, (cuts, matrix) = plt.subplots(1, 2, figsize=WIDE)
     frames = scale(waveform[: len(waveform) // STEP_SIZE * STEP_SIZE]).reshape(-1, STEP_SIZE)
     milliseconds = 1000 * STEP_SIZE / SAMPLE_RATE
     first = frames[:5]
@@ -148,15 +147,14 @@ def plot_frames(waveform: np.ndarray, ax=None) -> tuple[Figure, np.ndarray]:
 
 
 def plot_gallery(
-    chosen: pd.DataFrame, waveforms: Mapping[str, np.ndarray], families: Sequence[str], ax=None
+    chosen: pd.DataFrame, waveforms: Mapping[str, np.ndarray], families: Sequence[str]
 ) -> tuple[Figure, np.ndarray]:
     """Two notes of each family, as waveform and log-mel spectrogram: a column a family, five of them at most.
 
     ``chosen`` has one row a note, as from `analysis.extremes` and `analysis.nearest_and_farthest`; ``waveforms``
-    (int16, 16 kHz) go by ``note_str``; ``ax`` are four for each family, row by row.
+    (int16, 16 kHz) go by ``note_str``.
     """
-    fig, panels = new_panels(ax, 4, len(families), PAGE, height_ratios=(2, 3, 2, 3))
-    axes = panels.reshape(4, -1)
+    fig, axes = plt.subplots(4, len(families), figsize=PAGE, squeeze=False, height_ratios=(2, 3, 2, 3))
     extremes = list(chosen["extreme"].unique())
     for column, family in zip(axes.T, families, strict=True):
         notes = chosen[chosen["family"] == family].set_index("extreme")

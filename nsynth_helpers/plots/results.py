@@ -21,9 +21,7 @@ from nsynth_helpers.plots.style import (
     interval_reach,
     legend_below,
     new_axes,
-    new_panels,
 )
-from nsynth_helpers.settings import InputError
 
 # So many rows fit into a figure of one row of axes.
 FEW_ROWS = 11
@@ -44,15 +42,13 @@ def plot_intervals(
     hollow: bool = False,
     unit: str = "%",
     xlabel: str = "test accuracy",
-    ax=None,
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Estimates with their intervals, a row of the figure for each value of ``y``, in the order of the table.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        ``value``, ``low``, ``high`` (fractions; NaN limits draw no interval), and the columns named below; `InputError`
-        if it is empty.
+        ``value``, ``low``, ``high`` (fractions; NaN limits draw no interval), and the columns named below.
     y, hue, block, panel : str
         Columns: name of the row; series (colour and marker); block of rows, whose name stands above them; panel.
         All panels have one scale.
@@ -64,8 +60,6 @@ def plot_intervals(
         Leave marks white whose interval holds the reference (or 0).
     unit : {"%", "points"}
         How fractions are written: 0.5 as 50% or as +50 percentage points.
-    ax : Axes, or sequence of Axes with ``panel``
-        So is what is returned.
 
     Examples
     --------
@@ -74,15 +68,15 @@ def plot_intervals(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['LSTM', 'BLSTM']
     """
-    if table.empty:
-        raise InputError("The table of intervals is empty; run the trainings that it is made from.")
     parts = list(table.groupby(panel, sort=False)) if panel else [("", table)]
     layouts = [_places(part, y, block) for _, part in parts]
     columns = len(parts) if len(parts) < 4 else 2
     rows = -(-len(parts) // columns)
     size = WIDE if rows == 1 and max(map(len, layouts)) <= FEW_ROWS else PAGE
     same_rows = all(layout == layouts[0] for layout in layouts)
-    fig, axes = new_panels(ax, rows, columns, size, sharex=rows == 1 or "all", sharey=same_rows and rows == 1)
+    shared = {"sharex": rows == 1 or "all", "sharey": same_rows and rows == 1}
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
+    axes = axes.ravel()
     names = list(table[hue].unique()) if hue else [None]
     for ax, (title, part), places in zip(axes, parts, layouts, strict=True):
         dots = None if seeds is None else seeds[seeds[panel] == title] if panel else seeds
@@ -188,10 +182,9 @@ def plot_confusion_matrix(
     return fig, ax
 
 
-def plot_confusion_matrices(confusions: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_confusion_matrices(confusions: Mapping[str, pd.DataFrame]) -> tuple[Figure, np.ndarray]:
     """Confusion matrices side by side, by title: a row of them with counts, and below it one with shares."""
-    fig, panels = new_panels(ax, 2, len(confusions), PAGE)
-    axes = panels.reshape(2, -1)
+    fig, axes = plt.subplots(2, len(confusions), figsize=PAGE, squeeze=False)
     for row, shares in zip(axes, (False, True), strict=True):
         for panel, (title, confusion) in zip(row, confusions.items(), strict=True):
             plot_confusion_matrix(confusion, title, shares, panel)
@@ -199,13 +192,13 @@ def plot_confusion_matrices(confusions: Mapping[str, pd.DataFrame], ax=None) -> 
     return fig, axes
 
 
-def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]]) -> tuple[Figure, np.ndarray]:
     """Reliability diagrams: how often a network is right against how sure it was; the dotted diagonal is honest.
 
     ``diagrams`` goes from the title of a panel to a name (``before``, ``after``) to what
     `analysis.reliability_table` returns; the area of a mark is the share of all notes that its bin holds.
     """
-    fig, axes = new_panels(ax, 1, len(diagrams), WIDE, sharex=True, sharey=True)
+    fig, [axes] = plt.subplots(1, len(diagrams), figsize=WIDE, squeeze=False, sharex=True, sharey=True)
     for panel, (title, tables) in zip(axes, diagrams.items(), strict=True):
         panel.plot([0, 1], [0, 1], color="0.4", linewidth=1, linestyle=":")
         for number, (name, table) in enumerate(tables.items()):
@@ -228,12 +221,12 @@ def plot_reliability(diagrams: Mapping[str, Mapping[str, pd.DataFrame]], ax=None
     return fig, axes
 
 
-def plot_logits_and_probabilities(logits: np.ndarray, family: str, ax=None) -> tuple[Figure, np.ndarray]:
+def plot_logits_and_probabilities(logits: np.ndarray, family: str) -> tuple[Figure, np.ndarray]:
     """The answer to one note of a true family: its ten logits, shape (10,), and what softmax makes of them.
 
     The true family's bars are hatched; a star stands above the predicted one's.
     """
-    fig, axes = new_panels(ax, 1, 2, WIDE)
+    fig, axes = plt.subplots(1, 2, figsize=WIDE)
     logits = np.asarray(logits, dtype=float)
     predicted = int(logits.argmax())
     for panel, heights in zip(axes, (logits, softmax(logits)), strict=True):

@@ -48,15 +48,6 @@ def new_axes(ax: Axes | None = None, size: tuple[float, float] = WIDE) -> tuple[
     return (ax.figure, ax) if ax is not None else plt.subplots(figsize=size)
 
 
-def new_panels(ax, rows: int, columns: int, size: tuple[float, float], **options) -> tuple[Figure, np.ndarray]:
-    """The given axes as a flat array and their figure, or a new grid, row by row; options as of `plt.subplots`."""
-    if ax is not None:
-        panels = np.ravel(ax)
-        return panels[0].figure, panels
-    fig, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-    return fig, panels.ravel()
-
-
 def save_figure(fig: Figure, name: str, settings: Settings) -> Path:
     """Save a figure as PNG in the settings' figures folder; its name begins with the notebook's number."""
     path = settings.figures / f"{name}.png"

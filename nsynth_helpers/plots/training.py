@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,9 +23,7 @@ from nsynth_helpers.plots.style import (
     in_percent,
     legend_below,
     line_style,
-    new_panels,
 )
-from nsynth_helpers.settings import InputError
 
 LEVELS = {"loss": math.log(len(FAMILIES)), "accuracy": 1 / len(FAMILIES)}
 LABELS = {"loss": "cross-entropy (nats)", "accuracy": "accuracy"}
@@ -32,16 +31,14 @@ LABELS = {"loss": "cross-entropy (nats)", "accuracy": "accuracy"}
 STEP_UP = 0.13
 
 
-def plot_learning_curves(histories: Mapping[str, pd.DataFrame], ax=None) -> tuple[Figure, np.ndarray]:
+def plot_learning_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, np.ndarray]:
     """Loss and accuracy by epoch on train and valid, the epoch of the lowest valid loss ringed.
 
     ``histories`` goes from a name to ``epoch``, ``train_loss``, ``valid_loss``, ``train_accuracy``,
-    ``valid_accuracy`` (fractions), as `Run.history` or `published.history`; `InputError` if there is none. Dotted lines
-    show where a network begins that knows nothing: a loss of ln 10, an accuracy of 10 %.
+    ``valid_accuracy`` (fractions), as `Run.history` or `published.history`. Dotted lines show where a network begins
+    that knows nothing: a loss of ln 10, an accuracy of 10 %.
     """
-    if not histories:
-        raise InputError("There are no histories to draw; give at least one.")
-    fig, axes = new_panels(ax, 1, 2, WIDE)
+    fig, axes = plt.subplots(1, 2, figsize=WIDE)
     for panel, measure in zip(axes, LABELS, strict=True):
         for number, history in enumerate(histories.values()):
             look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 4}
@@ -70,15 +67,14 @@ def plot_learning_curves(histories: Mapping[str, pd.DataFrame], ax=None) -> tupl
 
 
 def plot_model_selection(
-    histories: Mapping[str, pd.DataFrame], selections: Mapping[str, pd.DataFrame], ax=None
+    histories: Mapping[str, pd.DataFrame], selections: Mapping[str, pd.DataFrame]
 ) -> tuple[Figure, np.ndarray]:
     """Loss and accuracy by epoch on each split, and the epoch that each rule keeps; a column of axes a network.
 
     By network, ``histories`` have ``epoch``, and ``<split>_loss`` and ``<split>_accuracy`` (fraction) of the splits
-    that are known; ``selections`` have ``rule`` and ``epoch``, as `analysis.model_selection` returns.
+    that are known; ``selections`` have ``rule`` and ``epoch``.
     """
-    fig, panels = new_panels(ax, 2, len(histories), PAGE, sharex="col", sharey="row")
-    axes = panels.reshape(2, -1)
+    fig, axes = plt.subplots(2, len(histories), figsize=PAGE, squeeze=False, sharex="col", sharey="row")
     for column, (network, history) in zip(axes.T, histories.items(), strict=True):
         for panel, measure in zip(column, LABELS, strict=True):
             for number, split in enumerate(SPLITS):

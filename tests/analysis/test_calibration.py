@@ -71,14 +71,3 @@ def test_temperature_changes_probabilities_but_no_prediction():
     errors = [calibration.expected_calibration_error(table) for table in (outcomes, cooler)]
     assert errors[1] < errors[0] / 5
     assert calibration.fit_temperature(cooler) == pytest.approx(calibration.fit_temperature(outcomes) / 4, rel=1e-3)
-
-
-def test_calibration_is_fitted_on_valid_and_measured_on_test():
-    shouting, calm = some_outcomes(scale=4.0), some_outcomes(scale=0.5, seed=1)
-    table = calibration.calibration_table({"shouting": (shouting, shouting), "calm valid": (calm, shouting)})
-    own, other = table.loc["shouting"], table.loc["calm valid"]
-    assert own["temperature"] == pytest.approx(4, rel=0.06) and own["accuracy"] == shouting["correct"].mean()
-    assert own["calibration_error_after"] < own["calibration_error_before"] / 5
-    assert own["loss_after"] < own["loss_before"] == shouting["loss"].mean()
-    assert other["temperature"] == pytest.approx(0.5, rel=0.06), "the valid notes alone decide"
-    assert other["loss_after"] > other["loss_before"]

@@ -81,29 +81,6 @@ def test_outcomes_keeps_the_index_and_takes_a_part_of_a_larger_table():
     assert best["pitch"].tolist() == [61, 60, 31, 30]
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda table: table.drop(columns="logit_reed"), "lack the column.*logit_reed"),
-        (lambda table: table.iloc[:0], "hold no notes"),
-        (lambda table: pd.concat([table, table]), "bass_acoustic_001-030-050 more than once"),
-        (lambda table: table.assign(family="brass"), "bass_acoustic_001-030-050 a 'brass'"),
-        (lambda table: table.assign(note_str=["a", "b", "c", "d"]), "note name 'a'"),
-        (lambda table: table.assign(logit_reed=np.float32("nan")), "not a finite number"),
-    ],
-)
-def test_outcomes_refuse_broken_predictions(change, sentence):
-    with pytest.raises(InputError, match=sentence):
-        analysis.make_outcomes(change(predictions_of(FOUR)))
-
-
-def test_outcomes_refuse_the_dropped_family():
-    with pytest.raises(InputError, match="synth_lead_synthetic_001-030-050"):
-        analysis.make_outcomes(
-            predictions_of(FOUR[:1]).assign(note_str="synth_lead_synthetic_001-030-050", family="synth_lead")
-        )
-
-
 def test_confusion_matrix_has_all_families_with_actual_ones_in_rows():
     confusion = analysis.confusion_matrix(analysis.make_outcomes(predictions_of(FOUR)))
     assert confusion.shape == (10, 10)

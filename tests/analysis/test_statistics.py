@@ -25,11 +25,6 @@ def test_wilson_interval_takes_columns_and_leaves_empty_groups_empty():
     assert np.isnan(interval.estimate[2])
 
 
-def test_wilson_interval_refuses_more_correct_than_notes():
-    with pytest.raises(InputError, match="order of the two counts"):
-        statistics.wilson_interval(10, 8)
-
-
 def test_instruments_all_or_nothing_make_the_clustered_interval_wider():
     correct = np.repeat(np.arange(50) % 2 == 0, 80)
     clustered = statistics.clustered_bootstrap(correct, np.repeat(np.arange(50), 80))
@@ -102,12 +97,10 @@ def test_only_the_t_interval_covers_as_promised_when_instruments_are_few():
     assert covered["bootstrap"] / 300 < 0.85
 
 
-def test_clustered_bootstrap_refuses_a_single_instrument_and_uneven_lengths():
+def test_clustered_bootstrap_refuses_a_single_instrument():
     for interval in (statistics.clustered_bootstrap, statistics.clustered_t_interval):
         with pytest.raises(InputError, match="two or more"):
             interval([True, False], ["a", "a"])
-    with pytest.raises(InputError, match="3 values but 2 instruments"):
-        statistics.clustered_bootstrap([True, False, True], ["a", "b"])
 
 
 def test_clustered_difference_is_paired():
@@ -136,11 +129,6 @@ def test_mcnemar_is_exact_when_few_notes_are_discordant():
     assert statistics.mcnemar_test(*booleans(20, 0, 0, 5)) == 1
 
 
-def test_mcnemar_refuses_other_notes():
-    with pytest.raises(InputError, match="align the two by note_str"):
-        statistics.mcnemar_test([True], [True, False])
-
-
 def test_the_published_pair_does_not_differ_significantly():
     test = statistics.two_proportion_test(2656, 4096, 2609, 4096)
     assert test.estimate == pytest.approx(47 / 4096)
@@ -155,8 +143,6 @@ def test_two_proportions_newcombe_example_and_degenerate_totals():
     test = statistics.two_proportion_test(56, 70, 48, 80)
     assert (test.low, test.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert statistics.two_proportion_test(0, 10, 0, 10).p_value == 1
-    with pytest.raises(InputError, match="5 correct of 4 notes"):
-        statistics.two_proportion_test(5, 4, 1, 4)
 
 
 def test_welch_on_a_textbook_example_and_paired_on_student_sleep():
@@ -177,12 +163,6 @@ def test_equal_constants_differ_by_nothing():
         assert (difference.estimate, difference.low, difference.high, difference.p_value) == (0, 0, 0, 1)
 
 
-def test_one_seed_cannot_be_compared():
-    for a, b, paired in (([0.5], [0.4, 0.6], False), ([0.5, 0.6, 0.7], [0.4, 0.6], True)):
-        with pytest.raises(InputError, match="seeds cannot be compared"):
-            statistics.mean_difference(a, b, paired)
-
-
 def test_detectable_mean_difference_agrees_with_cohen():
     # Cohen (1988): a paired d = 0.5 needs 34 pairs (80 %, two-sided 5 %).
     assert statistics.detectable_mean_difference(2.0, 34) == pytest.approx(2 * 0.5, rel=0.02)
@@ -195,8 +175,3 @@ def test_detectable_mean_difference_is_found_four_times_in_five(seeds):
     spread = np.sqrt(generator.chisquare(seeds - 1, 400_000) / (seeds - 1))
     t = (distance + generator.normal(size=400_000)) / spread
     assert (np.abs(t) > stats.t.isf(0.025, seeds - 1)).mean() == pytest.approx(0.8, abs=0.003)
-
-
-def test_detectable_mean_difference_of_one_seed_is_refused():
-    with pytest.raises(InputError, match="two seeds or more"):
-        statistics.detectable_mean_difference(1.0, 1)

@@ -13,7 +13,7 @@ from nsynth_helpers.analysis.statistics import Interval, detectable_mean_differe
 from nsynth_helpers.claims.published import read_report
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS
-from nsynth_helpers.settings import InputError, Settings, write_json
+from nsynth_helpers.settings import Settings, write_json
 from nsynth_helpers.training.grid import KEY
 from nsynth_helpers.training.runs import Run, RunConfig, data_digests, save_weights, write_table
 
@@ -115,43 +115,6 @@ def test_hyperparameters_stand_beside_those_of_2018(tmp_path, splits):
     assert table.loc["layers", "convolutional"] == "6" and table.loc["directions", "convolutional"] == "–"
     assert table.loc["seed", "2018 LSTM"] == tables.UNKNOWN
     assert tables.hyperparameter_table(configs).columns.tolist() == ["BLSTM", "convolutional"]
-
-
-def history_of(losses, accuracies):
-    epochs = range(1, len(losses) + 1)
-    return pd.DataFrame({"epoch": epochs, "valid_loss": losses, "valid_accuracy": accuracies})
-
-
-def test_model_selection_part_where_the_loss_rises_twice():
-    rules = tables.model_selection(history_of([2.0, 1.8, 1.9, 1.5, 1.7, 1.6], [0.2, 0.3, 0.4, 0.5, 0.6, 0.6]))
-    assert rules.set_index("rule")["epoch"].to_dict() == {
-        "before first rise": 2,
-        "lowest valid loss": 4,
-        "highest valid accuracy": 5,
-        "last": 6,
-    }
-    assert rules["valid_loss"].tolist() == [1.8, 1.5, 1.7, 1.6]
-
-
-def test_model_selection_without_a_rise_and_with_one_epoch():
-    rules = tables.model_selection(history_of([2.0, 1.8, 1.8], [0.2, 0.3, 0.25]))
-    assert rules["epoch"].tolist() == [3, 2, 2, 3]
-    assert tables.model_selection(history_of([2.0], [0.2]))["epoch"].tolist() == [1, 1, 1, 1]
-
-
-def test_model_selection_on_the_published_curves():
-    picked = {}
-    for model in ("lstm", "blstm"):
-        curves = read_report()[model]["curves"]
-        rules = tables.model_selection(history_of(curves["valid_loss"], np.divide(curves["valid_accuracy"], 100)))
-        picked[model] = rules["epoch"].tolist()
-    assert picked == {"lstm": [2, 2, 17, 20], "blstm": [2, 2, 12, 20]}
-
-
-@pytest.mark.parametrize("history", [history_of([], []), history_of([1.0, np.nan], [0.1, 0.1])])
-def test_model_selection_refuse_empty_and_broken_histories(history):
-    with pytest.raises(InputError, match="train the run again"):
-        tables.model_selection(history)
 
 
 def rows(group: str, variant: str, values, epochs: int = 10, data: str = "nsynth-mini") -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pytest
 
 from nsynth_helpers.claims import published
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILY_NOTES
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.runs import HISTORY_COLUMNS
 
 both_networks = pytest.mark.parametrize("network", published.RECURRENT_NETWORKS)
@@ -68,14 +68,3 @@ def test_training_time_is_hours_and_minutes():
 
 def test_accuracies_of_the_earlier_networks():
     assert [published.accuracy(name) for name in published.EARLIER_NETWORKS] == pytest.approx([0.45752, 0.52515])
-
-
-@pytest.mark.parametrize("fact", ["history", "confusion_matrix", "training_seconds", "correct_notes"])
-def test_what_was_not_published_is_refused_in_one_sentence(fact):
-    with pytest.raises(InputError, match=r"'convolutional'; ask for one of lstm, blstm\.$"):
-        getattr(published, fact)("convolutional")
-
-
-def test_an_unknown_network_is_refused():
-    with pytest.raises(InputError, match="'transformer'"):
-        published.accuracy("transformer")

@@ -23,7 +23,7 @@ from conftest import NOTE_STRS
 from nsynth_helpers.analysis.outcomes import confusion_matrix, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.claims import reproduce as module
-from nsynth_helpers.claims.reproduce import PUBLISHED_WEIGHTS, WeightFile, published_run, reproduce
+from nsynth_helpers.claims.reproduce import PUBLISHED_WEIGHTS, published_run, reproduce
 from nsynth_helpers.data.download import Archive, RetryPolicy
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
@@ -70,11 +70,11 @@ def site(tmp_path, monkeypatch, make_archive):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     root = tmp_path / "site"
     files = {}
-    for network, file in PUBLISHED_WEIGHTS.items():
+    for network, (name, _) in PUBLISHED_WEIGHTS.items():
         content = saved(network, legacy=network == "lstm")
-        (root / file.path).parent.mkdir(parents=True)
-        (root / file.path).write_bytes(content)
-        files[network] = WeightFile(file.path, git_blob(content))
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(content)
+        files[network] = (name, git_blob(content))
     monkeypatch.setattr(module, "PUBLISHED_WEIGHTS", files)
     archive = make_archive("test", NOTE_STRS, seconds=1.0, root=root).path
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=root)) as server:
@@ -141,7 +141,7 @@ def test_predictions_are_those_of_the_weights(site, settings, tmp_path):
 
 
 def test_another_blob_is_refused_with_what_to_do_by_hand(site, settings, tmp_path):
-    file = site.root / site.files["blstm"].path
+    file = site.root / site.files["blstm"][0]
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     done, missing = run(site, settings, tmp_path)
     assert [one.network for one in done] == ["lstm"]
@@ -187,13 +187,13 @@ class Executes:
 def test_a_pickle_that_would_execute_code_is_not_executed(site, settings, tmp_path, monkeypatch, where):
     hostile = Executes()
     hostile.path = tmp_path / "executed"
-    file = site.root / site.files["lstm"].path
+    file = site.root / site.files["lstm"][0]
     torch.save({"rnn.weight_ih_l0": hostile}, file)
     if where == "given":
         with pytest.raises(InputError, match="is no file of weights alone, none of it was used"):
             run(site, settings, tmp_path, weights=[file])
     else:
-        pinned = site.files | {"lstm": WeightFile(site.files["lstm"].path, git_blob(file.read_bytes()))}
+        pinned = site.files | {"lstm": (site.files["lstm"][0], git_blob(file.read_bytes()))}
         monkeypatch.setattr(module, "PUBLISHED_WEIGHTS", pinned)
         _, missing = run(site, settings, tmp_path)
         assert "is no file of weights alone, none of it was used" in missing["lstm"]
@@ -236,7 +236,7 @@ def test_given_files_tell_their_network_by_their_shapes(site, settings, tmp_path
 
 
 def test_the_pins_are_those_of_the_reports_repository():
-    assert {network: (file.path, file.blob) for network, file in PUBLISHED_WEIGHTS.items()} == {
+    assert PUBLISHED_WEIGHTS == {
         "lstm": ("LSTM Results/net_model1.pth", "decdff769180ba2ea5fa279a1e8d15e86c7a2610"),
         "blstm": ("BLSTM Results/net_model2.pth", "a77bbcc860d6cc86d18bfcd8769473e63314ee52"),
     }

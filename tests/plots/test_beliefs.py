@@ -46,7 +46,7 @@ def test_the_answer_is_never_grey():
 
 def test_average_beliefs_have_a_panel_for_each_family(belief):
     _, axes = plots.plot_average_beliefs({"LSTM": pd.DataFrame(belief[0], columns=FAMILIES, index=range(1, STEPS + 1))})
-    panel = next(ax for ax in axes if ax.get_title() == "flute")
+    panel = next(ax for ax in axes.flat if ax.get_title() == "flute")
     np.testing.assert_allclose(panel.lines[0].get_ydata()[[0, -1]], [0.12, 0.8])
     np.testing.assert_allclose(panel.lines[0].get_xdata()[[0, -1]], [0.01, STEPS * 0.01])
 

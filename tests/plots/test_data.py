@@ -2,8 +2,7 @@
 
 import numpy as np
 import pandas as pd
-import pytest
-from test_figures import COUNTS, NOTES, TABLES
+from test_figures import COUNTS, TABLES
 
 from nsynth_helpers import plots
 from nsynth_helpers.data.metadata import FAMILIES
@@ -23,12 +22,6 @@ def test_pitch_whiskers_reach_the_extremes():
     # Points beyond the whiskers would be drawn without a line.
     whiskers = np.concatenate([line.get_xdata() for line in ax.lines if line.get_linestyle() == "-"])
     assert (whiskers.min(), whiskers.max()) == (20, 110)
-
-
-def test_velocity_shares_of_each_split_add_up():
-    _, ax = plots.plot_velocities(NOTES)
-    for container in ax.containers:
-        assert sum(bar.get_height() for bar in container) == pytest.approx(100)
 
 
 def test_shared_instruments_tell_heard_from_new():

@@ -9,7 +9,6 @@ from nsynth_helpers.analysis.calibration import reliability_table
 from nsynth_helpers.analysis.outcomes import name_confusion_matrix
 from nsynth_helpers.claims import published
 from nsynth_helpers.data.metadata import FAMILIES
-from nsynth_helpers.settings import InputError
 
 GRID = pd.DataFrame(
     {
@@ -110,11 +109,6 @@ def test_marks_are_hollow_where_the_interval_holds_the_reference():
     assert faces[0.01] == "white" != faces[-0.35]
     assert ax.get_xlabel() == "difference (percentage points)"
     assert [ax.xaxis.get_major_formatter()(value) for value in (-0.4, 0, 0.025)] == ["−40", "0", "+2.5"]
-
-
-def test_an_empty_table_of_intervals_is_refused():
-    with pytest.raises(InputError, match="run the trainings"):
-        plots.plot_intervals(GRID[:0], y="variant")
 
 
 def test_bins_of_few_notes_are_small():

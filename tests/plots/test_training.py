@@ -7,7 +7,6 @@ from test_figures import HISTORY
 
 from nsynth_helpers import plots
 from nsynth_helpers.claims import published
-from nsynth_helpers.settings import InputError
 
 
 @pytest.fixture
@@ -66,11 +65,6 @@ def test_a_single_epoch_is_counted_in_whole_epochs(history):
     fig.draw_without_rendering()
     low, high = ax.get_xlim()
     assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
-
-
-def test_learning_curves_refuse_nothing():
-    with pytest.raises(InputError, match="no histories"):
-        plots.plot_learning_curves({})
 
 
 def test_rules_that_choose_one_epoch_stand_in_a_pile_above_the_valid_curve(history):
