@@ -96,16 +96,17 @@ def _log_mel(name: str, network: str = "lstm", arguments: dict | None = None, **
     )
 
 
-def _rates(network: str, optimizer: str, rates: tuple[float, ...]) -> Iterator[Variant]:
-    """The search for an optimizer's learning rate, which looks at valid alone."""
-    for rate in rates:
+def _rates(network: str, optimizer: str, rates: dict[float, int]) -> Iterator[Variant]:
+    """The search for an optimizer's learning rate, by valid accuracy, with the seeds of each rate."""
+    for rate, seeds in rates.items():
         changes = {"optimizer": optimizer, "learning_rate": rate}
-        name = f"{network.upper()}, {optimizer.title() if optimizer == 'adam' else 'SGD'} at {rate:g}"
-        yield Variant("rate", name, network, changes=changes, epochs=CORE_EPOCHS, seeds={MINI_DATA: 2})
+        name = f"{network.upper()}, {'SGD' if optimizer == 'sgd' else 'Adam'} at {rate:g}"
+        yield Variant("rate", name, network, changes=changes, epochs=CORE_EPOCHS, seeds={MINI_DATA: seeds})
 
 
 SGD = {"optimizer": "sgd", "momentum": 0.8}
-SGD_RATES, ADAM_RATES = (0.008, 0.08, 0.8, 2.4), (0.00025, 0.0025)  # beside the report's 0.0008, of the 2018 rows
+# Two seeds of each rate, eight of the one with the highest valid accuracy. Adam's 0.0008 is that of the 2018 rows.
+SGD_RATES = {0.008: 2, 0.08: 2, 0.8: 8, 2.4: 2}
 # In the order of their importance: the report's own claims first.
 GRID: tuple[Variant, ...] = (
     _core("2018 LSTM"),
@@ -122,9 +123,9 @@ GRID: tuple[Variant, ...] = (
     _log_mel("BLSTM, final state", "blstm", {"readout": "final"}),
     _log_mel("BLSTM, 2 layers", "blstm", {"num_layers": 2}),
     *_rates("lstm", "sgd", SGD_RATES),
-    *_rates("lstm", "adam", ADAM_RATES),
+    *_rates("lstm", "adam", {0.00025: 8, 0.0025: 2}),
     *_rates("blstm", "sgd", SGD_RATES),
-    *_rates("blstm", "adam", ADAM_RATES),
+    *_rates("blstm", "adam", {0.00025: 2, 0.0025: 2}),
     Variant("precision", "LSTM, bfloat16", changes={"precision": "bf16-mixed"}, epochs=CORE_EPOCHS),
     Variant("precision", "BLSTM, bfloat16", "blstm", changes={"precision": "bf16-mixed"}, epochs=CORE_EPOCHS),
     Variant("baseline", "2018 LSTM"),
