@@ -27,16 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 report: $(STAMP)  ## train both networks, run every notebook, write build/report/index.html; with PDF=1 also print it
 	@$(RUN) -m nsynth_helpers report $(if $(filter 1,$(PDF)),--pdf)
 
-# One epoch and an empty folder of runs: no earlier run can hide a broken training. A worker for each core takes whole
-# files, so that the cells of a notebook share their kernel; one thread each, as more threads than cores wait for one
-# another.
+# One epoch and an empty folder of runs: no earlier run can hide a broken training. Workers take whole files, so that the
+# cells of a notebook share their kernel; one thread each, as more threads than cores wait for one another. One worker
+# more than cores: those in a browser wait for it half of the time.
 test: $(STAMP)  ## check the style, run the tests, run the notebooks through nbval
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	OMP_NUM_THREADS=1 NSYNTH_EPOCHS=1 NSYNTH_RUNS=$(SCRATCH)/runs NSYNTH_FIGURES=$(SCRATCH)/figures \
-	    $(RUN) -m pytest tests notebooks --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
-	    --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
+	    $(RUN) -m pytest tests notebooks --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=loadfile \
+	    --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	    --nbval-sanitize-with tests/sanitize.cfg
 
 # From the project's folder, so that notebooks reach their pictures; root, as in a container, must be allowed.
 lab: $(STAMP)  ## open notebook 01 in JupyterLab

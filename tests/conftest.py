@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 import zlib
@@ -20,6 +21,8 @@ from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.runs import Run, RunConfig
 
+# What takes a minute or more; `.ci/run` leaves none out.
+LONG = pytest.mark.skipif("NSYNTH_LONG_TESTS" not in os.environ, reason="takes long; set NSYNTH_LONG_TESTS=1")
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
 # A training of seconds, for notes such as `tones` makes.

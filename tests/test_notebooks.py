@@ -1,6 +1,6 @@
 """Every notebook under other settings than the default, on very few notes, and each of its cells twice in a row.
 
-Half a second in batches of 8 is always tried; ``NSYNTH_MATRIX=1``, which ``.ci/run`` sets, tries the others as well.
+The notebooks as they are run through nbval and in the browser tests; these settings take long (`conftest.LONG`).
 """
 
 import json
@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from conftest import LONG
 from nsynth_helpers.data.archives import open_members, write_archive
 from nsynth_helpers.data.metadata import FAMILIES
 from nsynth_helpers.report import notebook_paths
@@ -25,7 +26,6 @@ MATRIX = {
     "two seconds": {"NSYNTH_SECONDS": "2"},
     "batches of one note": {"NSYNTH_SECONDS": "0.25", "NSYNTH_BATCH_SIZE": "1"},
 }
-TRIED = MATRIX if os.environ.get("NSYNTH_MATRIX") else list(MATRIX)[:1]
 # What differs between two runs of the same cell and means nothing: addresses, widget ids, and measured times.
 PASSING = re.compile(r"0x[0-9a-f]{6,16}|\b[0-9a-f]{32}\b|\b\d+(?:\.\d+)? ?(?:ms|s|min)\b")
 
@@ -63,7 +63,8 @@ def shown(cell) -> list[str]:
     return [PASSING.sub("~", text) for text in (streams, *(json.dumps(output, sort_keys=True) for output in others))]
 
 
-@pytest.mark.parametrize("variant", TRIED)
+@LONG
+@pytest.mark.parametrize("variant", MATRIX)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_under_other_settings_and_each_cell_twice_shows_the_same_page(path, variant, few_notes, built):
     notebook = nbformat.read(path, as_version=4)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from conftest import audio_of, record_of
+from conftest import LONG, audio_of, record_of
 from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
@@ -159,6 +159,7 @@ def same_as(run: Run, other: Run) -> bool:
     return run.history[columns].equals(other.history[columns]) and weights[0] == weights[1]
 
 
+@LONG
 def test_a_training_of_which_any_process_ends_goes_on_after_its_last_epoch(machine, settings, two):
     """Ctrl-C in a terminal reaches all of its processes; then the second is killed, then the first."""
     path, done = settings.runs / "killed", 0
@@ -202,6 +203,7 @@ def machines():
         yield [["ip", "netns", "exec", name] for name in names]
 
 
+@LONG
 def test_two_machines_train_as_one_does_and_go_on_after_one_has_lost_its_process(machine, machines, settings, two):
     path = settings.runs / "machines"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
