@@ -28,7 +28,6 @@ FACTS = {
     12_678: "notes of nsynth-valid",
     4_096: "notes of nsynth-test",
     1_006: "instruments of NSynth",
-    22: "gigabytes of the three archives",
     13.53: "the report's training time of the LSTM, hours:minutes",
     16.56: "the report's training time of the BLSTM, hours:minutes",
     64.844: "the report's LSTM",
