@@ -3,10 +3,10 @@
 Its ``data`` is one JSON object: ``kind`` (``explorer``, ``confusion``, ``gallery``, ``map``, ``sound`` or
 ``training``); for notes, ``families``, ``rate`` (Hz), ``step`` and ``samples`` (of a note); ``notes``, the table
 (``instruments`` and ``splits`` are names; ``instrument``, ``split``, ``pitch`` and ``velocity`` their columns);
-``networks`` (``name``, and where known ``logits``, ``step``, ``bidirectional``); ``stored``, by row what needs no
-kernel: ``sound`` (MP3) and ``beliefs``, one a network (65535 is a probability of 1). Columns of numbers and sounds are
-base64, little-endian. With ``sound``, the first row is the reader's own: its ``name``, ``seconds``, ``onset`` and
-``padding`` (s), and the ``distances`` of the others.
+``networks`` (``name``, and where known ``logits``, ``bidirectional``); ``stored``, by row what needs no kernel:
+``sound`` (MP3) and ``beliefs``, one a network, a row after every step (65535 is a probability of 1). Columns of
+numbers and sounds are base64, little-endian. With ``sound``, the first row is the reader's own: its ``name``,
+``seconds``, ``onset`` and ``padding`` (s), and the ``distances`` of the others.
 """
 
 from __future__ import annotations

@@ -366,7 +366,7 @@ class NotePanel {
       const pitch = `pitch ${known.pitch} (${pitchName(known.pitch)})`;
       const rest = `${pitch}, velocity ${known.velocity}, ${known.split} split`;
       this.facts.append(this.hidden ? rest : h("strong", {}, known.family), this.hidden ? "" : `, ${known.source}, ${rest}`);
-      if (this.guess !== null && !this.hidden && this.guess !== undefined) {
+      if (this.guess && !this.hidden) {
         this.facts.append(h("br"), this.guess === known.family ? `You heard it: ${known.family}.` : `You said ${this.guess}; it is ${known.family}.`);
       }
     }
@@ -388,11 +388,8 @@ class NotePanel {
 
   /** The probabilities at the cursor, or, without beliefs, of the whole note. */
   probabilities(number) {
-    const belief = this.note?.beliefs[number], count = this.notes.families.length;
-    if (belief) {
-      const step = Math.min(this.step, belief.length / count - 1);
-      return Array.from(belief.subarray(step * count, (step + 1) * count), (value) => value / 65535);
-    }
+    const belief = this.note?.beliefs[number];
+    if (belief) return Array.from(this.atCursor(belief), (value) => value / 65535);
     return this.index === null ? null : this.notes.answer(this.notes.networks[number], this.index)?.probabilities ?? null;
   }
 
@@ -565,7 +562,7 @@ class NotePanel {
 
   drawBelief(context, colour, top, width, place, belief) {
     const count = this.notes.families.length, steps = belief.length / count, length = this.notes.hop / this.notes.rate;
-    const actual = this.notes.facts(this.index).family, now = argmax(this.probabilitiesOf(belief));
+    const actual = this.notes.facts(this.index).family, now = argmax(this.atCursor(belief));
     context.textAlign = "right";
     this.notes.families.forEach((family, label) => {
       const y = top + label * ROW;
@@ -587,9 +584,9 @@ class NotePanel {
     context.globalAlpha = 1;
   }
 
-  probabilitiesOf(belief) {
-    const count = this.notes.families.length;
-    return belief.subarray(this.step * count, (this.step + 1) * count);
+  atCursor(belief) {
+    const count = this.notes.families.length, step = Math.min(this.step, belief.length / count - 1);
+    return belief.subarray(step * count, (step + 1) * count);
   }
 
   drawAxis(context, colour, top, width, place) {
@@ -899,11 +896,11 @@ function wavFile(pieces, rate) {
 /** The microphone, until `stop` is called: then a WAV file of what it heard. */
 async function record() {
   if (!navigator.mediaDevices) throw new Error("it was not opened over https or on localhost");
+  const exact = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: exact }); // first: a refusal must leave nothing open
   const context = new AudioContext(), pieces = [], url = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
   await context.audioWorklet.addModule(url);
   URL.revokeObjectURL(url);
-  const exact = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: exact });
   const recorder = new AudioWorkletNode(context, "recorder");
   recorder.port.onmessage = ({ data }) => pieces.push(data);
   context.createMediaStreamSource(stream).connect(recorder).connect(context.destination); // of silence: it only listens
@@ -1268,7 +1265,7 @@ class TrainingView {
     if (state !== "running") this.answer.textContent = "";
     const columns = Object.keys(history[0] ?? {});
     this.table.replaceChildren(h("table", {}, h("caption", {}, "The curves in numbers"), h("tr", {}, ...columns.map((name) => h("th", { scope: "col" }, name.replace("_", " ")))),
-      ...history.map((row) => h("tr", {}, ...columns.map((name) => h("td", {}, Number.isInteger(row[name]) ? row[name] : row[name].toFixed(3)))))));
+      ...history.map((row) => h("tr", {}, ...columns.map((name) => h("td", {}, Number.isInteger(row[name]) ? row[name] : row[name]?.toFixed(3) ?? "–"))))));
     this.draw();
   }
 
@@ -1280,8 +1277,8 @@ class TrainingView {
     const { history, epochs } = this.data, colour = this.tools.theme(), height = 200, left = 44, bottom = 34, top = 20, right = 12;
     const { context, width } = prepare(canvas, height);
     if (!context) return;
-    const values = (split) => history.map((row) => scale * row[`${split}_${column}`]);
-    const [train, valid] = [values("train"), values("valid")], all = [...train, ...valid];
+    const values = (split) => history.map((row) => scale * (row[`${split}_${column}`] ?? NaN)); // a training that diverged has no loss
+    const [train, valid] = [values("train"), values("valid")], all = [...train, ...valid].filter(Number.isFinite);
     const high = scale === 100 ? 100 : 1.05 * Math.max(...all, 0.1), low = 0;
     const x = (epoch) => left + ((epoch - 1) / Math.max(epochs - 1, 1)) * (width - left - right);
     const y = (value) => top + (1 - (value - low) / (high - low)) * (height - top - bottom);

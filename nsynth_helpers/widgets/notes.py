@@ -28,27 +28,18 @@ class Believer:
         self.frames = {split: run.config.frames(notes) for split, notes in splits.items()}
 
     def beliefs(self, split: str, note_strs: list[str]) -> list[bytes | None]:
-        """Probabilities of each note, uint16 of shape (steps, families); None for ``synth_lead``."""
+        """Probabilities of each note after every 10 ms, uint16 of shape (frames, families); None for ``synth_lead``."""
         frames = self.frames[split]
         rows = pd.Index(frames.notes["note_str"]).get_indexer(note_strs)
         known = rows >= 0
         if not known.any():
             return [None] * len(rows)
-        found = iter(belief_over_time(self.network, frames, rows[known], device="cpu"))
-        return [np.round(next(found) * CERTAIN).astype("<u2").tobytes() if here else None for here in known]
-
-    def describe(self) -> dict:
-        """What the front end must know to draw the beliefs."""
-        step = next(iter(self.frames.values())).step_size
-        return {"step": step, "bidirectional": self.network.rnn.bidirectional}
-
-
-class NoBeliefs:
-    """A network of which only the predictions are known."""
-
-    def beliefs(self, _split: str, note_strs: list[str]) -> list[None]:
-        """Nothing for any note."""
-        return [None] * len(note_strs)
+        found = belief_over_time(self.network, frames, rows[known], device="cpu")
+        # The view has one time axis, whatever the steps of this network are.
+        step = getattr(self.network.front_end, "hop", frames.step_size)
+        ends = np.arange(STEP_SIZE - 1, min(found.shape[1] * step, frames.waveforms.shape[1]), STEP_SIZE)
+        found = iter(np.round(found[:, ends // step] * CERTAIN).astype("<u2"))
+        return [next(found).tobytes() if here else None for here in known]
 
 
 class NoteView(view.View):
@@ -64,7 +55,7 @@ class NoteView(view.View):
         self.believers = {name: Believer(run, splits) for name, run in (runs or {}).items()}
         self.networks = {name: networks.get(name, {}) for name in [*networks, *self.believers]}
         for name, believer in self.believers.items():
-            self.networks[name] |= believer.describe()
+            self.networks[name]["bidirectional"] = believer.network.rnn.bidirectional
         self.data = {
             "families": list(FAMILIES),
             "rate": SAMPLE_RATE,
@@ -85,14 +76,14 @@ class NoteView(view.View):
         """Sound and beliefs of some notes, as the front end finds them without a kernel."""
         kept = {int(place): {"sound": _text(self._sound(place))} for place in places}
         for split, chosen in self.notes.iloc[list(kept)].groupby("split", observed=True)["note_str"]:
-            beliefs = [believer.beliefs(split, chosen.tolist()) for believer in self._all_believers()]
-            for place, *given in zip(chosen.index, *beliefs, strict=True):
+            for place, *given in zip(chosen.index, *self._beliefs(split, chosen.tolist()), strict=True):
                 kept[place]["beliefs"] = [belief and _text(belief) for belief in given]
         return kept
 
-    def _all_believers(self) -> list[Believer]:
-        """In the order of the networks; `NoBeliefs` for one that has predictions alone."""
-        return [self.believers.get(name) or NoBeliefs() for name in self.networks]
+    def _beliefs(self, split: str, note_strs: list[str]) -> list[list[bytes | None]]:
+        """Of each network in turn; None for one that has predictions alone."""
+        known = (self.believers.get(name) for name in self.networks)
+        return [each.beliefs(split, note_strs) if each else [None] * len(note_strs) for each in known]
 
     def _sound(self, place: int) -> bytes:
         note = self.notes.iloc[place]
@@ -106,7 +97,7 @@ class NoteView(view.View):
         try:
             note = self.notes.iloc[place]
             sound = self._sound(place)
-            beliefs = [believer.beliefs(note["split"], [note["note_str"]])[0] for believer in self._all_believers()]
+            beliefs = [belief for [belief] in self._beliefs(note["split"], [note["note_str"]])]
         except Exception as error:
             self.send({"note": place, "error": str(error)})
             raise

@@ -3,6 +3,7 @@
 import time
 
 import lightning
+import numpy as np
 from IPython.display import display
 
 from nsynth_helpers import view
@@ -16,7 +17,7 @@ class TrainingCurves(view.View):
     """Loss and accuracy per epoch in the browser, time left, and a stop button.
 
     Its data: ``state`` (``running``, ``stopped``, ``finished``), ``network``, ``epochs``, ``history`` (the rows of
-    ``history.csv`` without their seconds), ``progress`` (0 to 1), ``seconds_left``.
+    ``history.csv`` without their seconds, None for NaN), ``progress`` (0 to 1), ``seconds_left``.
     """
 
     def __init__(self):
@@ -26,7 +27,11 @@ class TrainingCurves(view.View):
 
     def tell(self, state: str, network: str, epochs: int, history, progress: float, seconds_left: float | None) -> None:
         """Draw this, and stay able to hear while the cell runs."""
-        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+        # JSON has no NaN, which the losses of a training that diverged are.
+        rows = [
+            {name: value if np.isfinite(value) else None for name, value in row.items() if name != "seconds"}
+            for row in history
+        ]
         known = {"state": state, "network": network, "epochs": epochs, "history": rows}
         self.data = {"kind": "training", **known, "progress": progress, "seconds_left": seconds_left}
         # JupyterLab from 4.4 speaks to widgets through a subshell of ipykernel 7, a thread beside the running cell; but

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -101,7 +102,22 @@ def test_the_kernel_answers_with_sound_and_beliefs(split, run):
     frames = run.config.frames(split)
     expected = belief_over_time(run.load_network(), frames, [3])[0]
     assert np.abs(np.frombuffer(belief, "<u2").reshape(25, 10) / 65535 - expected).max() < 1e-4
-    assert explorer.data["networks"] == [{"name": "BLSTM", "step": 160, "bidirectional": True}]
+    assert explorer.data["networks"] == [{"name": "BLSTM", "bidirectional": True}]
+
+
+@pytest.mark.parametrize(
+    "change", [{"step_size": 80}, {"step_size": 320}, {"network_arguments": {"front_end": "log_mel"}}]
+)
+def test_beliefs_of_other_steps_stand_on_the_time_axis_of_the_view(split, change):
+    config = RunConfig(seconds=0.25, **change)
+    run = SimpleNamespace(config=config, load_network=config.build_network)
+    explorer = widgets.NoteExplorer({"test": split}, runs={"LSTM": run}, stored=1)
+    belief = decoded(explorer.data["stored"][0]["beliefs"][0], "<u2").reshape(-1, 10)
+    own = belief_over_time(explorer.believers["LSTM"].network, config.frames(split), [0], "cpu")[0]
+    seconds_of_a_step = 0.032 if "network_arguments" in change else config.step_size / SAMPLE_RATE
+    places = [int((0.01 * frame - 1e-6) / seconds_of_a_step) for frame in range(1, len(belief) + 1)]
+    assert len(belief) == (24 if config.step_size == 320 else 25)
+    np.testing.assert_allclose(belief / 65535, own[places], atol=1e-4)
 
 
 def test_synth_lead_is_heard_though_no_network_knows_it(split, run):

@@ -10,6 +10,7 @@ from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.fit import TrainingStopped, fit
 from nsynth_helpers.training.runs import HISTORY_COLUMNS
 from nsynth_helpers.widgets import TrainingMonitor
+from nsynth_helpers.widgets.training import TrainingCurves
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,9 @@ def test_stop_in_the_last_epoch_finishes(splits, settings):
     monitor = TrainingMonitor()
     run = fit(TINY, splits, settings, callbacks=[monitor, Presses(monitor, epoch=TINY.epochs)])
     assert run.finished and monitor.curves.data["state"] == "finished"
+
+
+def test_a_training_that_diverged_is_told_without_nan_which_json_lacks():
+    curves = TrainingCurves()
+    curves.tell("stopped", "lstm", 2, [{"epoch": 1, "train_loss": float("nan"), "seconds": 1.0}], 0.5, None)
+    assert curves.data["history"] == [{"epoch": 1, "train_loss": None}]
