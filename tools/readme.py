@@ -99,7 +99,7 @@ first cell of it:
 
 def refresh(path: Path) -> None:
     """Write table and links between their marks."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for (name, marked), content in zip(MARKED.items(), (results_table(), links()), strict=True):
         if not marked.search(text):
             raise InputError(f"{path} has no lines '<!-- {name} -->' and '<!-- end of {name} -->'; put them back.")

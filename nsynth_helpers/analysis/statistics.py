@@ -20,7 +20,7 @@ FEWEST_VALUES = 2
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval; floats, or arrays from `wilson_interval` of arrays."""
+    """An estimate with its 95 % confidence interval; floats, or arrays from `wilson_interval` of arrays."""
 
     estimate: float
     low: float
@@ -35,7 +35,7 @@ class Difference(Interval):
     p_value: float
 
 
-def wilson_interval(correct, notes, confidence: float = 0.95) -> Interval:
+def wilson_interval(correct, notes) -> Interval:
     """Wilson's score interval (1927) of an accuracy, as if the notes were independent.
 
     Numbers of correct and of all notes; arrays give arrays, no notes give NaN.
@@ -48,14 +48,14 @@ def wilson_interval(correct, notes, confidence: float = 0.95) -> Interval:
     """
     correct, notes = np.asarray(correct, dtype=float), np.asarray(notes, dtype=float)
     some = np.where(notes > 0, notes, np.nan)
-    low, high = proportion_confint(correct, some, alpha=1 - confidence, method="wilson")
+    low, high = proportion_confint(correct, some, method="wilson")
     estimate = correct / some
     if estimate.ndim == 0:
         return Interval(float(estimate), float(low), float(high))
     return Interval(estimate, np.asarray(low), np.asarray(high))
 
 
-def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, confidence: float = 0.95) -> Interval:
+def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0) -> Interval:
     """Percentile bootstrap of a mean over notes that resamples whole instruments.
 
     The cluster bootstrap of Davison and Hinkley (1997, section 3.8). Too narrow with few instruments (under about
@@ -66,11 +66,11 @@ def clustered_bootstrap(values, clusters, draws: int = 2000, seed: int = 0, conf
     # How often each instrument was drawn is all that a resample is, so one matrix product makes every mean.
     chances = np.full(instruments, 1 / instruments)
     drawn = np.random.default_rng(seed).multinomial(instruments, chances, size=draws)
-    low, high = np.quantile(drawn @ sums / (drawn @ sizes), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.quantile(drawn @ sums / (drawn @ sizes), [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def clustered_t_interval(values, clusters, confidence: float = 0.95) -> Interval:
+def clustered_t_interval(values, clusters) -> Interval:
     """Interval of a mean over notes (parameters as in `clustered_bootstrap`) that stays honest with few instruments.
 
     Cluster-robust standard error and t quantile with one degree of freedom less than instruments (Cameron and Miller,
@@ -78,7 +78,7 @@ def clustered_t_interval(values, clusters, confidence: float = 0.95) -> Interval
     """
     values, codes, _ = _by_instrument(values, clusters)
     fit = OLS(values, np.ones_like(values)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
-    low, high = fit.conf_int(alpha=1 - confidence)[0]
+    low, high = fit.conf_int()[0]
     return Interval(float(values.mean()), float(low), float(high))
 
 
@@ -90,10 +90,10 @@ def _by_instrument(values, clusters) -> tuple[np.ndarray, np.ndarray, int]:
     return values, codes, len(names)
 
 
-def clustered_difference(correct_a, correct_b, clusters, **bootstrap) -> Interval:
+def clustered_difference(correct_a, correct_b, clusters) -> Interval:
     """Accuracy of model a minus that of model b on the same notes, by `clustered_bootstrap` (see there)."""
     difference = np.asarray(correct_a, dtype=float) - np.asarray(correct_b, dtype=float)
-    return clustered_bootstrap(difference, clusters, **bootstrap)
+    return clustered_bootstrap(difference, clusters)
 
 
 def mcnemar_test(correct_a, correct_b) -> float:

@@ -15,7 +15,7 @@ EARLIER_NETWORKS = ("fully_connected", "convolutional")
 
 def read_report() -> dict:
     """All facts of the report: hyperparameters, results of each network, and the claims of its text."""
-    return json.loads(Path(__file__).with_name("report_2018.json").read_text())
+    return json.loads(Path(__file__).with_name("report_2018.json").read_bytes())
 
 
 def claims() -> list[str]:

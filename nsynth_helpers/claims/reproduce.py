@@ -25,8 +25,6 @@ BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/"
 FOLDER = PROJECT_ROOT / "build" / "published-2018"
 POLICY = RetryPolicy(attempts=4)
 REMEDY = f"pass net_model1.pth or net_model2.pth of {REPOSITORY}"
-
-
 # Files of the report's repository, each with git's name of its content, which pins it.
 PUBLISHED_WEIGHTS = {
     "lstm": ("LSTM Results/net_model1.pth", "decdff769180ba2ea5fa279a1e8d15e86c7a2610"),

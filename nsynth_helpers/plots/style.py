@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nsynth_helpers.data.metadata import DROPPED_FAMILY, FAMILIES, SPLITS
-from nsynth_helpers.settings import Settings
+from nsynth_helpers.settings import Settings, atomic_write
 
 # The two figure sizes of the project, in inches, as wide as a page: one row of axes, and a page of them.
 WIDE, PAGE = (8.0, 3.4), (8.0, 7.2)
@@ -51,9 +51,8 @@ def new_axes(ax: Axes | None = None, size: tuple[float, float] = WIDE) -> tuple[
 def save_figure(fig: Figure, name: str, settings: Settings) -> Path:
     """Save a figure as PNG in the settings' figures folder; its name begins with the notebook's number."""
     path = settings.figures / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Without the version of matplotlib in the file, the same figure gives the same bytes.
-    fig.savefig(path, metadata={"Software": None})
+    atomic_write(path, lambda temporary: fig.savefig(temporary, format="png", metadata={"Software": None}))
     return path
 
 

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from tqdm.auto import tqdm
 
+from nsynth_helpers.analysis.tables import epochs
 from nsynth_helpers.report.pages import Pages, title_of
 from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, shown, write_text
 from nsynth_helpers.training.runs import Run, keep_run, read_manifest
@@ -48,9 +49,8 @@ def make_report(settings: Settings, refresh: bool = False, pdf: bool = False) ->
         newest = {entry["network"]: settings.runs / entry["run"] for entry in read_manifest(settings.runs)}
         for network in KEPT_NETWORKS:
             keep_run(Run(newest[network]), settings.results / f"mini-{network}")
-    epochs = f"{settings.epochs} epoch" + "s" * (settings.epochs != 1)
     mini = "\n\nnsynth-mini is a small stand-in for trying the workbook out: its numbers say nothing about NSynth."
-    told = f"Every notebook, run in order on `{settings.data_name}` with {epochs} of training."
+    told = f"Every notebook, run in order on `{settings.data_name}` with {epochs(settings.epochs)} of training."
     index = pages.write_index(told + mini * (settings.data == MINI))
     if pdf:
         pages.print_chapters()

@@ -54,9 +54,7 @@ class Variant:
     network_arguments: dict = field(default_factory=dict)
     changes: dict = field(default_factory=dict)  # of the rest of the RunConfig
     epochs: int = MINOR_EPOCHS
-    seeds: Mapping[str, int] = field(
-        default_factory=lambda: {MINI_DATA: 6}
-    )  # how many on each kind of notes: from 1 on
+    seeds: Mapping[str, int] = field(default_factory=lambda: {MINI_DATA: 6})  # how many on each kind of notes
 
     @property
     def baseline(self) -> str:
@@ -155,13 +153,12 @@ GRID: tuple[Variant, ...] = (
 )
 
 
-def trials(grid: tuple[Variant, ...] = GRID, data=(MINI_DATA, REAL_DATA)) -> list[Trial]:
+def trials(grid: tuple[Variant, ...] = GRID) -> list[Trial]:
     """Every training of a grid, most important first: all seeds of a row before the next row."""
     return [
         Trial(variant, name, seed + 1)
         for variant in grid
         for name, count in variant.seeds.items()
-        if name in data
         for seed in range(count)
     ]
 
@@ -178,9 +175,9 @@ def run_grid(
 
     An interrupted training goes on from the runs folder of the settings, in which one grid at a time works. Beside
     `results`, ``<name>.environment.json`` tells the machine that filled it last, and ``<name>.outcomes.parquet`` what
-    each network answered (`read_outcomes`). Without `real_folder`, trials on real
-    notes are left for later. The cores are divided among so many `jobs`. Returns what `read_results` reads;
-    `InputError` if `results` is another file, or a trial cannot be trained.
+    each network answered (`read_outcomes`). Without `real_folder`, trials on real notes are left for later. The cores
+    are divided among so many `jobs`. Returns what `read_results` reads; `InputError` if `results` is another file, or a
+    trial cannot be trained.
     """
     # Refused before hours of training: what could not be read or must not be written over.
     if results.suffix != ".csv":

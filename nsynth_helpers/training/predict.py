@@ -51,16 +51,11 @@ def predict(
     return table
 
 
-def is_correct(predictions: pd.DataFrame) -> np.ndarray:
-    """Whether the highest logit of each row is its family's, shape ``(rows,)``, bool."""
-    return np.array(FAMILIES)[predictions[LOGITS].to_numpy().argmax(axis=1)] == predictions["family"].to_numpy()
-
-
 def score(predictions: pd.DataFrame) -> dict:
     """Loss, accuracy (a fraction), correct notes and all notes of a table of predictions."""
     logits = torch.tensor(predictions[LOGITS].to_numpy(dtype=np.float32))
     labels = torch.tensor([FAMILIES.index(family) for family in predictions["family"]])
-    correct = int(is_correct(predictions).sum())
+    correct = int((logits.argmax(dim=1) == labels).sum())
     loss = float(functional.cross_entropy(logits, labels))
     return {"loss": loss, "accuracy": correct / len(labels), "correct": correct, "notes": len(labels)}
 

@@ -348,6 +348,12 @@ class NotePanel {
     this.draw();
   }
 
+  /** Show a note of a list; its neighbours are at hand before they are asked for. */
+  showOf(list, place) {
+    this.show(list[place]);
+    for (const i of [list[place + 1], list[place - 1]]) if (i !== undefined && this.notes.has(i)) this.notes.load(i).catch(() => {});
+  }
+
   reveal(guess = null) {
     Object.assign(this, { hidden: false, guess });
     this.describe();
@@ -674,9 +680,7 @@ class Chooser {
   go(place) {
     this.place = place;
     this.count.textContent = `${(place + 1).toLocaleString("en")} of ${this.left.length.toLocaleString("en")} note${this.left.length === 1 ? "" : "s"}`;
-    this.panel.show(this.left[place]);
-    // The neighbours are at hand before they are asked for.
-    for (const next of [place + 1, place - 1]) if (this.left[next] !== undefined) this.notes.load(this.left[next]).catch(() => {});
+    this.panel.showOf(this.left, place);
   }
 }
 
@@ -689,10 +693,9 @@ function explorer(data, notes, tools) {
   let second = null;
   first.element.classList.add("alone");
   panes.append(first.element);
-  ask.onchange = () => [first, second].forEach((shown) => {
-    if (!shown) return;
-    shown.panel.ask = ask.checked;
-    shown.panel.show(shown.panel.index);
+  ask.onchange = () => [first, second].filter(Boolean).forEach(({ panel }) => {
+    panel.ask = ask.checked;
+    panel.show(panel.index);
   });
   pair.onchange = () => {
     first.element.classList.toggle("alone", !pair.checked);
@@ -791,11 +794,7 @@ class Steps {
   go(place) {
     this.place = place;
     this.menu.value = String(place);
-    this.panel.show(this.list[place]);
-    for (const next of [place + 1, place - 1]) {
-      const i = this.list[next];
-      if (i !== undefined && this.panel.notes.has(i)) this.panel.notes.load(i).catch(() => {});
-    }
+    this.panel.showOf(this.list, place);
   }
 }
 

@@ -14,8 +14,8 @@ from nsynth_helpers.training.runs import Run
 from nsynth_helpers.widgets.notes import NoteView
 
 YOURS = "yours"
-# Of more train notes, so many are compared, evenly spread.
-COMPARED = 4_000
+# Of more train notes, so many are compared, evenly spread; so many are shown.
+COMPARED, NEAREST = 4_000, 5
 
 
 class SoundExplorer(NoteView):
@@ -34,16 +34,12 @@ class SoundExplorer(NoteView):
         Trained networks that read their last step.
     name : str
         How the first sound is called.
-    nearest : int
-        How many train notes are shown beside it.
     """
 
-    def __init__(
-        self, sound: Sound, train: NSynthSplit, runs: Mapping[str, Run], name: str = "your sound", nearest: int = 5
-    ):
+    def __init__(self, sound: Sound, train: NSynthSplit, runs: Mapping[str, Run], name: str = "your sound"):
         none = train.notes.iloc[:0].assign(split=train.name, row=0)
         super().__init__(none, {train.name: train}, runs, none.index, {}, kind="sound")
-        self.train, self.runs, self.nearest, self.content = train, runs, nearest, b""
+        self.train, self.runs, self.content = train, runs, b""
         self.first = next(iter(self.believers.values()))
         notes = self.first.frames[train.name]
         rows = np.linspace(0, len(notes) - 1, min(COMPARED, len(notes))).astype(int)
@@ -58,7 +54,7 @@ class SoundExplorer(NoteView):
             believer.frames[YOURS] = self.runs[network].config.frames(self.splits[YOURS])
         state = note_states(self.first.network, self.first.frames[YOURS], device="cpu")
         distances = np.linalg.norm(self.states - state, axis=1)
-        order = distances.argsort()[: self.nearest]
+        order = distances.argsort()[:NEAREST]
         near = self.train.notes.iloc[self.rows[order]].assign(split=self.train.name, row=self.rows[order])
         notes = pd.concat([yours.assign(split=YOURS, row=0), near], ignore_index=True)
         told = {"name": name, "seconds": len(sound.whole) / SAMPLE_RATE, "onset": sound.onset, "padding": sound.padding}
