@@ -306,12 +306,6 @@ def test_core_rows_and_the_rates_that_were_chosen_have_eight_seeds_others_six():
     assert eight == {"LSTM, SGD at 0.8", "BLSTM, SGD at 0.8", "LSTM, Adam at 0.00025"}
 
 
-def test_data_can_be_chosen():
-    chosen = trials(GRID, data=(REAL_DATA,))
-    assert {trial.data for trial in chosen} == {REAL_DATA}
-    assert {trial.variant.group for trial in chosen} == {"core", "log-mel"}
-
-
 def test_no_two_cells_are_the_same_by_key_or_by_what_they_train():
     grid = trials()
     keys = {tuple(trial.key.values()) for trial in grid}
