@@ -118,9 +118,7 @@ def _fetch(url: str, blob: str, path: Path, policy: RetryPolicy) -> Path:
         return {"blob": blob}
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    one = Download([url], path, prove, policy)
-    one.bytes_to_come()
-    return one.finish()
+    return Download([url], path, prove, policy).finish()
 
 
 def _as_safetensors(path: Path, folder: Path) -> tuple[str, Path]:
