@@ -705,7 +705,7 @@ function explorer(data, notes, tools) {
       second.element.remove();
     }
   };
-  const short = notes.model || first.all.length === notes.length ? "" : ` This page holds ${first.all.length} of the ${notes.length.toLocaleString("en")} notes.`;
+  const short = notes.model || first.all.length === notes.length ? "" : `This page holds ${first.all.length} of the ${notes.length.toLocaleString("en")} notes.`;
   return h("div", {}, h("div", { className: "bar" }, h("label", { className: "tick" }, pair, "two notes side by side"),
     h("label", { className: "tick" }, ask, "guess first, then reveal the family")), ...(short ? [h("p", { className: "remark" }, short)] : []), panes);
 }
@@ -924,8 +924,6 @@ class SoundSource {
     tools.panels.add(this);
     tools.listen("msg:custom", (message) => this.heard(message));
   }
-
-  draw() {}
 
   choose() {
     const [file] = this.file.files;
@@ -1233,8 +1231,6 @@ class TrainingView {
     tools.panels.add(this);
   }
 
-  stop() {}
-
   askToStop() {
     this.button.disabled = true;
     this.answer.textContent = "asking the kernel …";
@@ -1278,9 +1274,9 @@ class TrainingView {
     if (!context) return;
     const values = (split) => history.map((row) => scale * (row[`${split}_${column}`] ?? NaN)); // a training that diverged has no loss
     const [train, valid] = [values("train"), values("valid")], all = [...train, ...valid].filter(Number.isFinite);
-    const high = scale === 100 ? 100 : 1.05 * Math.max(...all, 0.1), low = 0;
+    const high = scale === 100 ? 100 : 1.05 * Math.max(...all, 0.1);
     const x = (epoch) => left + ((epoch - 1) / Math.max(epochs - 1, 1)) * (width - left - right);
-    const y = (value) => top + (1 - (value - low) / (high - low)) * (height - top - bottom);
+    const y = (value) => top + (1 - value / high) * (height - top - bottom);
     context.textAlign = "left";
     context.fillStyle = colour.text;
     context.fillText(title, left, 8);
@@ -1409,7 +1405,7 @@ function open(el, data, model) {
   const dress = () => {
     host.toggleAttribute("data-dark", isDark());
     // In the frame after: while a notebook changes its theme, nothing on it has a size.
-    requestAnimationFrame(() => panels.forEach((panel) => panel.draw()));
+    requestAnimationFrame(() => panels.forEach((panel) => panel.draw?.()));
   };
   dress();
   root.append(KINDS[data.kind](data, model, tools));
@@ -1420,7 +1416,7 @@ function open(el, data, model) {
   return () => {
     watch.disconnect();
     system.removeEventListener("change", dress);
-    panels.forEach((panel) => panel.stop());
+    panels.forEach((panel) => panel.stop?.());
     heard.forEach(([event, act]) => model?.off(event, act));
   };
 }
