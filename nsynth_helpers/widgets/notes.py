@@ -201,12 +201,8 @@ class NoteMap(NoteView):
         The columns of `analysis.make_outcomes`, and the places ``x`` and ``y``.
     shares : sequence of float
         The shares of the variance that the two axes show (fractions).
-    split : NSynthSplit
-        Where the notes come from.
-    network : str
-        The network's name.
-    run : Run, optional
-        The trained network, whose beliefs are then drawn below the note.
+    split, network, run
+        As for `ExtremesGallery`.
     stored : int
         How many notes, evenly spread over the table, the notebook and the report hold; a kernel plays all of them.
     """

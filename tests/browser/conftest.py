@@ -138,7 +138,7 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    """One server for all browser tests."""
+    """One server for the tests of a file."""
     server = Lab(chromium, tmp_path_factory.mktemp("lab"))
     try:
         server.wait()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from test_widgets import CUT_OFF, NOTEBOOK_KEYS
+from test_widgets import CUT_OFF, press_keys, tab_through
 
 LOADING = """import numpy as np
 import nsynth_helpers as ns
@@ -145,31 +145,11 @@ def test_a_refused_microphone_is_one_sentence(page, view):
 
 
 def test_keys_leave_the_notebook_alone(lab, page, view):
-    place = "jupyterapp.shell.currentWidget.content.activeCellIndex"
-    view.locator("canvas").first.click()
-    before, active = lab.cells(page), page.evaluate(place)
-    # "Enter" and Space would open the file dialogue; none of these keys does.
-    for control in view.locator("select:visible, button:visible, input:visible, canvas:visible").all():
-        control.focus()
-        for key in NOTEBOOK_KEYS:
-            page.keyboard.press(key)
-        page.keyboard.press("Escape")
-    assert lab.cells(page) == before and page.evaluate(place) == active
+    press_keys(lab, page, view)  # Enter and Space are not among them: they would open the file dialogue
 
 
 def test_every_control_is_reached_by_tab(page, view):
-    controls = "button:not(:disabled), select, input, canvas"
-    count = view.evaluate(
-        f"view => [...view.shadowRoot.querySelectorAll('{controls}')].filter(e => e.offsetParent).length"
-    )
-    view.get_by_label("a sound file").focus()
-    met = set()
-    for _ in range(count):
-        met.add(
-            view.evaluate("view => [...view.shadowRoot.querySelectorAll('*')].indexOf(view.shadowRoot.activeElement)")
-        )
-        page.keyboard.press("Tab")
-    assert len(met) == count and -1 not in met
+    tab_through(page, view, "a sound file")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

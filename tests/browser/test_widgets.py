@@ -205,26 +205,28 @@ def test_the_canvas_by_keyboard(page, explorer):
     )
 
 
-def test_every_control_is_reached_by_tab(page, explorer):
+def tab_through(page, view, first: str) -> None:
+    """From the control of this label on, Tab reaches every control that is there."""
     focusable = "button:not(:disabled), select, input, canvas"
-    count = explorer.evaluate(
+    count = view.evaluate(
         f"view => [...view.shadowRoot.querySelectorAll('{focusable}')].filter(e => e.offsetParent).length"
     )
-    explorer.get_by_label("two notes side by side").focus()
+    view.get_by_label(first).focus()
     met = set()
     for _ in range(count):
         met.add(
-            explorer.evaluate(
-                "view => [...view.shadowRoot.querySelectorAll('*')].indexOf(view.shadowRoot.activeElement)"
-            )
+            view.evaluate("view => [...view.shadowRoot.querySelectorAll('*')].indexOf(view.shadowRoot.activeElement)")
         )
         page.keyboard.press("Tab")
     assert len(met) == count and -1 not in met
 
 
-@pytest.mark.parametrize("name", WIDGETS)
-def test_keys_leave_the_notebook_alone(lab, page, name):
-    view = shown(page, name)
+def test_every_control_is_reached_by_tab(page, explorer):
+    tab_through(page, explorer, "two notes side by side")
+
+
+def press_keys(lab, page, view) -> None:
+    """In every control, keys that would change a notebook leave this one's cells as they were."""
     place = "jupyterapp.shell.currentWidget.content.activeCellIndex"
     view.locator("canvas").first.click()
     before, active = lab.cells(page), page.evaluate(place)
@@ -237,6 +239,12 @@ def test_keys_leave_the_notebook_alone(lab, page, name):
         page.keyboard.press("Escape")
     assert lab.cells(page) == before
     assert page.evaluate(place) == active
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_keys_leave_the_notebook_alone(lab, page, name):
+    view = shown(page, name)
+    press_keys(lab, page, view)
     if name == "explorer":
         view.get_by_label("guess first, then reveal the family").uncheck()
         view.get_by_label("two notes side by side").uncheck()
