@@ -509,7 +509,7 @@ def main() -> None:
     plot_growth(costs, replace(settings, figures=options.out.parent))
     epochs = {network: speeds[network, "ours, float32"]["epoch"] for network in ("lstm", "blstm")}
     notes = sum(len(cached[name].notes) for name in ("train", "valid"))
-    # Notebook 07 compares their times; they stand in one row as they were measured, one after the other.
+    # Notebook 08 compares their times; they stand in one row as they were measured, one after the other.
     write_table(options.out.with_name("epoch_pairs.csv"), notes / pd.DataFrame(epochs))
     print(f"written to {options.out}")
 

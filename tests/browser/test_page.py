@@ -206,7 +206,7 @@ def test_every_page_of_the_book_fits_and_is_whole(opened, book, shots, width, th
         assert all(loaded and words > 20 for loaded, words in pictures), path.name
         # A figure keeps its light sheet, and lets it scroll where the page is narrow.
         assert page.evaluate("[...document.querySelectorAll('.sheet')].every(s => s.offsetWidth <= innerWidth)")
-        if path.name[:2] in ("in", "01", "04", "07"):
+        if path.name[:2] in ("in", "01", "04", "08"):
             page.screenshot(path=shots / f"report-{path.stem}-{theme}-{width}.png", full_page=True)
         page.close()
 
@@ -273,7 +273,7 @@ def test_every_player_plays(opened, book):
 
 
 def test_verdicts_are_filtered_by_keyboard(opened, book):
-    page = opened(390, path=book / "07_discussion.html")
+    page = opened(390, path=book / "08_discussion.html")
     rows = page.locator("#T_claims tbody tr:visible")
     assert rows.count() == 14
     page.get_by_label("verdict").first.focus()
@@ -288,7 +288,7 @@ def test_verdicts_are_filtered_by_keyboard(opened, book):
 def test_without_scripts_the_whole_text_is_there(chromium, book):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((book / "07_discussion.html").as_uri())
+    page.goto((book / "08_discussion.html").as_uri())
     assert page.locator("#T_claims tbody tr:visible").count() == 14
     assert page.get_by_role("navigation", name="this chapter").get_by_role("link").first.is_visible()
     context.close()
