@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 # Named here once more, as a test checks: to ask the rooms, help would have to load torch first.
-Network = StrEnum("Network", "lstm blstm gru rnn fully_connected convolutional")
+Network = StrEnum("Network", "lstm blstm gru rnn fully_connected convolutional studio")
 Split = StrEnum("Split", "train valid test")
 Checkpoint = StrEnum("Checkpoint", "last best")
 DataOption = Annotated[str | None, typer.Option("--data", help="'mini' or a folder of NSynth splits.")]
@@ -79,7 +79,7 @@ def train(
     from nsynth_helpers.training.runs import RunConfig
 
     settings = _settings(data=data, epochs=epochs, seed=seed, device=device)
-    config = RunConfig.from_settings(network.value, settings)
+    config = RunConfig.from_settings(network.value, settings, **({} if epochs is None else {"epochs": epochs}))
     run = fit(config, load_splits(settings), settings, out, retrain=retrain)
     if rank_zero_only.rank == 0:  # the first of the processes speaks for all
         typer.echo(f"run {run.path}")

@@ -1,5 +1,8 @@
 """The networks: the recurrent classifier of the report, and the two of the reports before it."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -7,21 +10,61 @@ from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE, STEP_SIZE
 from nsynth_helpers.settings import InputError
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-READOUTS = ("last", "final", "mean", "max")
+READOUTS = ("last", "final", "mean", "max", "mean_max", "attention")
 FRONT_ENDS = ("frames", "log_mel")
+DEEPEST = 80  # decibels below the loudest point, where a spectrogram ends
+# Of the augmentation of a spectrogram: cosines of the curve and their decibels, the longest mask as a share of bands or
+# steps, and how far the noise floor rises, in decibels.
+COSINES, CURVE_DECIBEL, MASKED, HIGHEST_FLOOR = 4, 6, 0.2, 50
+
+
+class SpectrumAugmentation(nn.Module):
+    """Recolours and hides parts of a note's spectrogram in training, anew each time; in evaluation it does nothing.
+
+    Each note gets a smooth random curve over the bands (cosines, together of 6 dB), a masked stretch of bands and one
+    of steps (up to a fifth of each), and a noise floor 30 to 80 dB below its loudest point. All of it grows with
+    `strength`: at half of it, the curve has 3 dB, the masks a tenth, and the floor lies 55 to 80 dB below.
+    """
+
+    def __init__(self, strength: float):
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, decibel: torch.Tensor) -> torch.Tensor:
+        """``decibel (batch, bands, steps)`` to the same, with the loudest point of each note at 0."""
+        if not self.training:
+            return decibel
+        (batch, bands, _), draw = decibel.shape, {"device": decibel.device}
+        angle = torch.arange(0.5, bands, **draw) * (math.pi / bands)
+        waves = (angle * torch.arange(1, COSINES + 1, **draw).unsqueeze(1)).cos()  # (cosines, bands)
+        sizes = self.strength * CURVE_DECIBEL * math.sqrt(2 / COSINES)
+        decibel = decibel + (sizes * torch.randn(batch, COSINES, **draw) @ waves).unsqueeze(2)
+        decibel = decibel - decibel.amax(dim=(1, 2), keepdim=True)
+        for axis in (1, 2):
+            size = decibel.shape[axis]
+            width, start = torch.rand(2, batch, 1, **draw) * size
+            place = torch.arange(size, **draw) - start
+            hidden = (place >= 0) & (place < width * self.strength * MASKED)
+            decibel = decibel.masked_fill(hidden.unsqueeze(3 - axis), -DEEPEST)
+        floor = -DEEPEST + self.strength * HIGHEST_FLOOR * torch.rand(batch, 1, 1, **draw)
+        # A sum of powers, which rustles as noise does.
+        rustle = floor + 2 * torch.randn(decibel.shape, **draw)
+        return 10 * ((decibel / 10 * math.log(10)).exp() + (rustle / 10 * math.log(10)).exp()).log10()
 
 
 class LogMel(nn.Module):
     """Frames of a waveform to decibels below its loudest band, in mel bands, scaled from -1 (80 dB below) to 1.
 
     The bands are Slaney's, as in librosa: unscaled, they equal ``power_to_db(melspectrogram(...), ref=np.max)``.
+    With `augmentation`, the decibels pass a `SpectrumAugmentation` of that strength.
     """
 
-    def __init__(self, bands: int = 80, window: int = 1024, hop: int = 512):
+    def __init__(self, bands: int = 80, window: int = 1024, hop: int = 512, augmentation: float = 0.0):
         super().__init__()
         from librosa.filters import mel  # here, since it takes a while to load
 
         self.hop = hop
+        self.augmentation = SpectrumAugmentation(augmentation) if augmentation else nn.Identity()
         self.register_buffer("window", torch.hann_window(window), persistent=False)
         filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=window, n_mels=bands))
         self.register_buffer("filters", filters, persistent=False)
@@ -34,9 +77,20 @@ class LogMel(nn.Module):
                 frames.flatten(1), size, self.hop, window=window, pad_mode="constant", return_complex=True
             )
             power = self.filters @ (spectrum.real**2 + spectrum.imag**2)  # (batch, bands, steps)
-            decibel = 10 * power.clamp_min(1e-10).log10()
-            below = (decibel - decibel.amax(dim=(1, 2), keepdim=True)).clamp_min(-80)
+            decibel = self.augmentation(10 * power.clamp_min(1e-10).log10())
+            below = (decibel - decibel.amax(dim=(1, 2), keepdim=True)).clamp_min(-DEEPEST)
             return (below / 40 + 1).transpose(1, 2)
+
+
+def _stem(channels: Sequence[int], hop: int) -> nn.Sequential:
+    """Blocks of convolution on (batch, 1, bands, steps); each halves the bands, the first pools `hop` steps."""
+    blocks: list[nn.Module] = []
+    for number, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
+        # Pooled before ReLU, which gives the same for less.
+        blocks += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+        blocks += [nn.MaxPool2d((2, 1 if number else hop)), nn.ReLU()]
+    # Half the time on a CPU.
+    return nn.Sequential(*blocks).to(memory_format=torch.channels_last)
 
 
 class RecurrentClassifier(nn.Module):
@@ -51,16 +105,30 @@ class RecurrentClassifier(nn.Module):
         ``rnn`` is the plain one.
     hidden_size : int
         Units in each layer and direction.
-    readout : {"last", "final", "mean", "max"}
-        What the linear layer sees: the output at the last step (2018), the final state of each direction, or the
-        mean or maximum over all steps. At the last step the top layer's backward half has taken one step only and
-        has no memory of its own.
+    readout : {"last", "final", "mean", "max", "mean_max", "attention"}
+        What the linear layer sees: the output at the last step (2018), the final state of each direction, the mean or
+        maximum over all steps, both, or a mean with learnt weights. At the last step the top layer's backward half
+        has taken one step only and has no memory of its own.
     tanh : bool
         A tanh between readout and linear layer, which the report says it tried.
     dropout : float
         Dropout between layers, and before the linear layer.
     front_end : {"frames", "log_mel"}
-        What a step of the recurrent network is: a frame of the waveform (2018), or a column of `LogMel`, every 32 ms.
+        What a step of the recurrent network is: a frame of the waveform (2018), or a column of `LogMel`.
+    hop, bands, window : int
+        Of `LogMel`: samples from column to column (512: 32 ms), mel bands, samples of a window.
+    stem : sequence of int
+        Channels of blocks of 3 x 3 convolution, batch normalisation, ReLU and pooling between `LogMel` and the
+        recurrence; each halves the bands.
+    stem_hop : int
+        Columns that the stem's first block pools into a step.
+    spectrum_augmentation : float
+        Strength of the `SpectrumAugmentation` in training, about 1; 0 is none.
+
+    Attributes
+    ----------
+    samples_per_step : int
+        Samples of the waveform from step to step.
     """
 
     def __init__(
@@ -74,50 +142,92 @@ class RecurrentClassifier(nn.Module):
         tanh: bool = False,
         dropout: float = 0.0,
         front_end: str = "frames",
+        hop: int = 512,
+        bands: int = 80,
+        window: int = 1024,
+        stem: Sequence[int] = (),
+        stem_hop: int = 1,
+        spectrum_augmentation: float = 0.0,
     ):
         super().__init__()
         named = {"cell": (cell, CELLS), "readout": (readout, READOUTS), "front_end": (front_end, FRONT_ENDS)}
         for argument, (value, there) in named.items():
             if value not in there:
                 raise InputError(f"{argument} is '{value}'; use one of {', '.join(there)}.")
+        if front_end == "frames" and (stem or spectrum_augmentation):
+            raise InputError("A stem and the augmentation of a spectrum need a spectrum; use front_end 'log_mel'.")
+        if min(hop, bands >> len(stem), window - hop + 1, stem_hop, *stem) < 1 or spectrum_augmentation < 0:
+            raise InputError(
+                f"hop {hop}, bands {bands}, window {window}, stem {list(stem)}, stem_hop {stem_hop} and "
+                f"spectrum_augmentation {spectrum_augmentation} do not fit together; use positive numbers, a window no "
+                "shorter than the hop, and a block of the stem for each time that the bands can be halved, at most."
+            )
         self.readout = readout
-        self.front_end = LogMel() if front_end == "log_mel" else nn.Identity()
+        self.front_end, self.samples_per_step = nn.Identity(), input_size
         if front_end == "log_mel":
-            input_size = len(self.front_end.filters)
+            self.front_end = LogMel(bands, window, hop, spectrum_augmentation)
+            input_size, self.samples_per_step = bands, hop * (stem_hop if stem else 1)
+        self.stem = _stem(stem, stem_hop) if stem else None
+        if stem:
+            input_size = stem[-1] * (bands >> len(stem))
         between = dropout if num_layers > 1 else 0.0
         self.rnn = CELLS[cell](
             input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=between
         )
         self.activation = nn.Tanh() if tanh else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden_size * (2 if bidirectional else 1), len(FAMILIES))
+        features = hidden_size * (2 if bidirectional else 1)
+        if readout == "attention":
+            self.attention = nn.Linear(features, 1)
+        self.out = nn.Linear(features * (2 if readout == "mean_max" else 1), len(FAMILIES))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """``frames (batch, steps, input_size)``, float32, to ``logits (batch, families)``; initial states are zero."""
         return self._classify(self.states(frames))
 
     def states(self, frames: torch.Tensor) -> torch.Tensor:
-        """What the linear layer sees of each note: ``(batch, directions * hidden_size)``."""
-        frames = self.front_end(frames)
-        if self.readout == "last" and self.rnn.bidirectional and frames.device.type == "cpu":
-            return self._last_outputs(frames)
-        outputs, state = self.rnn(frames)  # outputs: (batch, steps, directions * hidden)
+        """What the linear layer sees of each note: ``(batch, out.in_features)``."""
+        inputs = self._inputs(frames)
+        if self.readout == "last" and self.rnn.bidirectional and inputs.device.type == "cpu":
+            return self._last_outputs(inputs)
+        outputs, state = self.rnn(inputs)  # outputs: (batch, steps, directions * hidden)
         if self.readout == "last":
             return outputs[:, -1]
         if self.readout == "mean":
             return outputs.mean(dim=1)
         if self.readout == "max":
             return outputs.amax(dim=1)
+        if self.readout == "mean_max":
+            return torch.cat([outputs.mean(dim=1), outputs.amax(dim=1)], dim=1)
+        if self.readout == "attention":
+            return (self.attention(outputs).softmax(dim=1) * outputs).sum(dim=1)
         hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, batch, hidden)
         return torch.cat(tuple(hidden[-2:] if self.rnn.bidirectional else hidden[-1:]), dim=1)
 
     def logits_per_step(self, frames: torch.Tensor) -> torch.Tensor:
-        """``logits (batch, steps, families)``: the output layer after every step, not the last one alone.
+        """``logits (batch, steps, families)``: what the output layer says after every step, of the steps up to there.
 
-        With ``readout="last"``, the last step's are those of `forward`.
+        The last step's are those of `forward`. With ``readout="final"`` it is given each step's output, and they are
+        not, in two directions.
         """
-        outputs, _ = self.rnn(self.front_end(frames))
+        outputs, _ = self.rnn(self._inputs(frames))
+        if self.readout in ("mean", "max", "mean_max"):
+            steps = torch.arange(1, outputs.shape[1] + 1, device=outputs.device).unsqueeze(1)
+            mean, most = outputs.cumsum(dim=1) / steps, outputs.cummax(dim=1).values
+            outputs = {"mean": mean, "max": most, "mean_max": torch.cat([mean, most], dim=2)}[self.readout]
+        elif self.readout == "attention":
+            scores = self.attention(outputs)
+            weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
+            outputs = (weights * outputs).cumsum(dim=1) / weights.cumsum(dim=1)
         return self._classify(outputs)
+
+    def _inputs(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the recurrence takes: ``(batch, steps, features)``."""
+        inputs = self.front_end(frames)
+        if self.stem is None:
+            return inputs
+        picture = self.stem(inputs.transpose(1, 2).unsqueeze(1))  # (batch, channels, bands, steps)
+        return picture.flatten(1, 2).transpose(1, 2)
 
     def _last_outputs(self, frames: torch.Tensor) -> torch.Tensor:
         """``self.rnn(frames)[0][:, -1]`` of two directions, bit for bit, in four fifths of the time.
@@ -190,6 +300,19 @@ class ConvNet(nn.Module):
         return self.out(self.layers(frames.flatten(1).unsqueeze(1)))
 
 
+# The best recurrent network of the workbook, and how it is trained: fields of `RunConfig`.
+STUDIO = {
+    **{"front_end": "log_mel", "stem": [24, 48, 64], "stem_hop": 2, "spectrum_augmentation": 1.0},
+    **{"cell": "gru", "bidirectional": True, "num_layers": 2, "readout": "mean_max", "dropout": 0.3},
+}
+RECIPES = {
+    "studio": {
+        "network_arguments": STUDIO,
+        **{"epochs": 24, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw", "weight_decay": 0.01},
+        **{"schedule": "one_cycle", "gradient_clip": 1.0, "label_smoothing": 0.1, "mixup": 0.2},
+        **{"waveform_augmentation": 1.0, "sampling": "balanced", "rendered_weight": 0.2},
+    }
+}
 # The named networks of the workbook; further arguments change one of them.
 NETWORKS = {
     "lstm": (RecurrentClassifier, {}),
@@ -198,6 +321,7 @@ NETWORKS = {
     "rnn": (RecurrentClassifier, {"cell": "rnn"}),
     "fully_connected": (FullyConnected, {}),
     "convolutional": (ConvNet, {}),
+    "studio": (RecurrentClassifier, STUDIO),
 }
 
 

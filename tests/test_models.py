@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from nsynth_helpers.data.metadata import SAMPLE_RATE
-from nsynth_helpers.models import NETWORKS, LogMel, RecurrentClassifier, build_network, count_parameters
+from nsynth_helpers.models import (
+    NETWORKS,
+    READOUTS,
+    LogMel,
+    RecurrentClassifier,
+    SpectrumAugmentation,
+    build_network,
+    count_parameters,
+)
 from nsynth_helpers.settings import InputError
 from nsynth_helpers.training.runs import load_weights, save_weights
 
@@ -72,17 +80,21 @@ def test_frozen_parameters_are_not_counted():
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("readout", ["last", "final", "mean", "max"])
+@pytest.mark.parametrize("readout", READOUTS)
 def test_readouts_by_hand(frames, cell, bidirectional, readout):
     network = small(cell=cell, bidirectional=bidirectional, readout=readout)
     outputs, _ = network.rnn(frames)
     # The forward direction ends at the last step, the backward one at the first.
     ends = [outputs[:, -1, :5], outputs[:, 0, 5:]] if bidirectional else [outputs[:, -1]]
+    mean, most = sum(outputs[:, step] for step in range(STEPS)) / STEPS, outputs.max(dim=1).values
+    shares = network.attention(outputs).exp() if readout == "attention" else torch.ones(NOTES, STEPS, 1)
     features = {
         "last": outputs[:, STEPS - 1],
         "final": torch.cat(ends, dim=1),
-        "mean": sum(outputs[:, step] for step in range(STEPS)) / STEPS,
-        "max": outputs.max(dim=1).values,
+        "mean": mean,
+        "max": most,
+        "mean_max": torch.cat([mean, most], dim=1),
+        "attention": sum(shares[:, step] * outputs[:, step] for step in range(STEPS)) / shares.sum(dim=1),
     }[readout]
     torch.testing.assert_close(network(frames), features @ network.out.weight.T + network.out.bias)
 
@@ -127,15 +139,17 @@ def test_a_note_is_classified_alike_alone_and_in_a_batch(frames):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_logits_per_step_end_with_those_of_forward(frames, bidirectional):
-    network = small(bidirectional=bidirectional)
+@pytest.mark.parametrize("readout", [readout for readout in READOUTS if readout != "final"])
+def test_logits_per_step_end_with_those_of_forward(frames, readout, bidirectional):
+    network = small(readout=readout, bidirectional=bidirectional)
     logits = network.logits_per_step(frames)
     assert logits.shape == (NOTES, STEPS, 10)
     torch.testing.assert_close(logits[:, -1], network(frames))
 
 
-def test_logits_per_step_are_those_of_the_note_cut_there(frames):
-    network = small()
+@pytest.mark.parametrize("readout", READOUTS)
+def test_logits_per_step_are_those_of_the_note_cut_there(frames, readout):
+    network = small(readout=readout)
     torch.testing.assert_close(network.logits_per_step(frames)[:, 3], network(frames[:, :4]))
 
 
@@ -165,7 +179,7 @@ def test_dropout_of_a_single_layer_acts_before_the_linear_layer_alone(frames, re
     ("argument", "value", "there"),
     [
         ("cell", "transformer", "lstm, gru, rnn"),
-        ("readout", "first", "last, final, mean, max"),
+        ("readout", "first", "last, final, mean, max, mean_max, attention"),
         ("front_end", "mfcc", "frames, log_mel"),
     ],
 )
@@ -193,6 +207,87 @@ def test_a_network_with_the_log_mel_front_end_hears_32_columns_and_keeps_its_nam
     assert network.logits_per_step(torch.randn(2, 100, 160)).shape == (2, 32, 10)
     assert network.state_dict().keys() == build_network("blstm").state_dict().keys()
     assert network.rnn.input_size == 80
+
+
+# Beyond 2018
+
+
+@pytest.mark.parametrize(("hop", "stem", "stem_hop", "steps"), [(512, [2, 3], 1, 32), (256, [4, 6, 8], 2, 31)])
+def test_a_stem_halves_the_bands_and_pools_steps_once(hop, stem, stem_hop, steps):
+    network = small(front_end="log_mel", bands=40, hop=hop, stem=stem, stem_hop=stem_hop)
+    waveforms = torch.randn(2, 100, 160)
+    picture = network.front_end(waveforms).transpose(1, 2).unsqueeze(1)
+    for block, hops in enumerate([stem_hop] + [1] * (len(stem) - 1)):
+        convolution, normalisation = network.stem[4 * block : 4 * block + 2]
+        picture = nn.functional.conv2d(picture, convolution.weight, padding=1)
+        picture = nn.functional.max_pool2d(normalisation(picture).relu(), (2, hops))
+    assert picture.shape == (2, stem[-1], 40 >> len(stem), steps)
+    outputs, _ = network.rnn(picture.permute(0, 3, 1, 2).flatten(2))
+    torch.testing.assert_close(network(waveforms), network.out(outputs[:, -1]))
+    assert network.logits_per_step(waveforms).shape == (2, steps, 10)
+
+
+def test_samples_per_step():
+    assert RecurrentClassifier().samples_per_step == 160 == build_network("lstm", input_size=160).samples_per_step
+    assert build_network("lstm", front_end="log_mel", hop=200).samples_per_step == 200
+    assert build_network("lstm", front_end="log_mel", hop=200, stem=[2], stem_hop=3).samples_per_step == 600
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"readout": "attention"},
+        {"front_end": "log_mel", "stem": [2]},
+        {"front_end": "log_mel", "spectrum_augmentation": 1.0},
+        {"dropout": 0.5},
+    ],
+)
+def test_what_is_random_in_training_is_off_in_evaluation(arguments):
+    network = small(input_size=160, **arguments)
+    waveforms = torch.randn(4, 100, 160)
+    assert torch.equal(network(waveforms), network(waveforms))
+    is_random = "dropout" in arguments or "spectrum_augmentation" in arguments
+    network.train()
+    assert torch.equal(network(waveforms), network(waveforms)) != is_random
+
+
+def test_an_augmented_spectrum_is_another_one_of_the_same_note():
+    torch.manual_seed(0)
+    flat = torch.zeros(400, 80, 32)
+    for strength in (0.5, 1.0):
+        found = SpectrumAugmentation(strength)(flat)
+        assert found.shape == flat.shape and found.isfinite().all()
+        curves = found.amax(dim=2).masked_fill(found.amax(dim=2) < -28, torch.nan)
+        spread = (curves - curves.nanmean(dim=1, keepdim=True)).square().nanmean().sqrt()
+        assert spread == pytest.approx(6 * strength, abs=1)
+        # Up to a fifth of the bands and of the steps, if it does not begin at their end.
+        assert (found < -28).float().mean() == pytest.approx(0.18 * strength, abs=0.03)
+        lowest = found.flatten(1).amin(dim=1)
+        assert lowest.min() == pytest.approx(-80, abs=6)
+        assert lowest.median() == pytest.approx(-80 + 25 * strength, abs=8)
+    assert torch.equal(SpectrumAugmentation(1.0).eval()(flat), flat)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"stem": [8]}, "use front_end 'log_mel'"),
+        ({"spectrum_augmentation": 1.0}, "use front_end 'log_mel'"),
+        ({"front_end": "log_mel", "stem": [4] * 7}, "do not fit together"),
+        ({"front_end": "log_mel", "stem": [4, 0]}, "do not fit together"),
+        ({"front_end": "log_mel", "stem": [4], "stem_hop": 0}, "do not fit together"),
+        ({"front_end": "log_mel", "hop": 0}, "do not fit together"),
+        ({"front_end": "log_mel", "hop": 2048}, "do not fit together"),
+        ({"front_end": "log_mel", "spectrum_augmentation": -1}, "do not fit together"),
+        ({"front_end": "log_mel", "stem": "large"}, "cannot be built with"),
+        ({"front_end": "log_mel", "stem": 8}, "cannot be built with"),
+        ({"front_end": "log_mel", "bands": 80.5}, "cannot be built with"),
+        ({"front_end": "log_mel", "spectrum_augmentation": "much"}, "cannot be built with"),
+    ],
+)
+def test_arguments_that_do_not_fit_end_in_one_sentence(arguments, told):
+    with pytest.raises(InputError, match=told):
+        build_network("lstm", **arguments)
 
 
 def test_an_unknown_network_names_those_there_are():

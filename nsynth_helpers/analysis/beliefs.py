@@ -27,17 +27,17 @@ BELIEF_BATCH = 128
 def belief_over_time(
     network: RecurrentClassifier, notes: NSynthDataset, rows: Sequence[int] | None = None, device: str = "auto"
 ) -> np.ndarray:
-    """The probability of each family after each step, by applying the output layer to every step's output.
+    """The probability of each family after each step: what the output layer says of the steps up to there.
 
     In a bidirectional network the backward half of step t has read the note from its end down to step t: such a
     belief is what the network holds at that place of the note, not what it could know by then.
 
     Of the notes in `rows`, or of all, an array of shape (rows, steps, families), float32; the last step is the
-    network's answer. `InputError` if the network has no steps or does not read its last one, or no note was chosen.
+    network's answer. `InputError` if the network has no steps or reads final states, or no note was chosen.
     """
-    if getattr(network, "readout", None) != "last":
+    if getattr(network, "readout", "final") == "final":
         raise InputError(
-            f"A {type(network).__name__} that does not read its last step has no belief after each step; "
+            f"A {type(network).__name__} without steps, or that reads final states, has no belief after each step; "
             "use a recurrent network with readout='last'."
         )
     return _of_notes(lambda frames: network.logits_per_step(frames).softmax(dim=2), network, notes, rows, device)

@@ -2,12 +2,20 @@
 
 import lightning
 import numpy as np
+import pandas as pd
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, WeightedRandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.metadata import SAMPLE_RATE, STEP_SIZE, scale
+from nsynth_helpers.data.metadata import (
+    OFFICIAL_FAMILIES,
+    OFFICIAL_FAMILY_NOTES,
+    SAMPLE_RATE,
+    STEP_SIZE,
+    is_rendered,
+    scale,
+)
 from nsynth_helpers.settings import InputError
 
 
@@ -91,6 +99,28 @@ class SharedBatches(BatchSampler):
         return min(self.batch_size, len(self.sampler) - index * self.batch_size)
 
 
+def draw_weights(notes: pd.DataFrame, sampling: str, rendered_weight: float) -> torch.Tensor:
+    """How often each note of a table is drawn against the others, for `NSynthDataModule`: ``(notes,)``, float64."""
+    weights = pd.Series(np.where(is_rendered(notes), rendered_weight, 1.0), notes.index)
+    if sampling != "all":
+        weights /= weights.groupby(notes["family"]).transform("sum")
+    if sampling == "nsynth":
+        weights *= notes["family"].map(dict(zip(OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES["train"], strict=True)))
+    return torch.tensor(weights.to_numpy())
+
+
+class DrawnNotes(WeightedRandomSampler):
+    """So many notes, drawn by their weights with replacement; with `seed`, epoch k draws the same ones each time."""
+
+    def __init__(self, weights: torch.Tensor, notes: int, seed: int):
+        super().__init__(weights, notes, generator=torch.Generator())
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning tells the epoch."""
+        self.generator.manual_seed(self.seed + epoch)
+
+
 def batches(
     notes: NSynthDataset, batch_size: int, order=None, drop_last: bool = False, processes: int = 1, rank: int = 0
 ) -> DataLoader:
@@ -109,14 +139,38 @@ class NSynthDataModule(lightning.LightningDataModule):
 
     With `shuffle` the training notes are mixed anew in every epoch (the 2018 code did not): with `seed`, epoch k meets
     the same order however often the training was interrupted.
+
+    Parameters
+    ----------
+    sampling : {"all", "balanced", "nsynth"}
+        Each note once, as in 2018; or notes drawn with replacement, the families equally often or as often as
+        nsynth-train has them.
+    rendered_weight : float
+        How often a note of a rendered instrument is drawn against a real one; other than 1, notes are drawn.
+    notes_per_epoch : int, optional
+        Notes drawn in an epoch; as many as there are by default.
     """
 
     def __init__(
-        self, train: NSynthDataset, valid: NSynthDataset, batch_size: int, shuffle: bool = True, seed: int = 2018
+        self,
+        train: NSynthDataset,
+        valid: NSynthDataset,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 2018,
+        sampling: str = "all",
+        rendered_weight: float = 1.0,
+        notes_per_epoch: int | None = None,
     ):
         super().__init__()
         self.train, self.valid = train, valid
-        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.batch_size = batch_size
+        # DistributedSampler shuffles by seed and epoch: a resumed training goes on with the order that it would have
+        # met. The batches are those of one process, however many share them.
+        self.order = DistributedSampler(train, num_replicas=1, rank=0, shuffle=shuffle, seed=seed)
+        if (sampling, rendered_weight, notes_per_epoch) != ("all", 1.0, None):
+            weights = draw_weights(train.notes, sampling, rendered_weight)
+            self.order = DrawnNotes(weights, notes_per_epoch or len(train), seed)
 
     def setup(self, stage: str) -> None:
         """Put the notes on a GPU, once, if they fill at most half of its free memory; else batches go there in turn."""
@@ -132,13 +186,10 @@ class NSynthDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of training notes; every process of a distributed training gets its share of each."""
-        # DistributedSampler shuffles by seed and epoch: a resumed training goes on with the order that it would have
-        # met. The batches are those of one process, however many share them.
-        order = DistributedSampler(self.train, num_replicas=1, rank=0, shuffle=self.shuffle, seed=self.seed)
         # A last batch of one note has no spread that batch normalisation could divide by: it is left out, unless it is
         # all that there is.
-        drop_last = len(self.train) > self.batch_size and len(self.train) % self.batch_size == 1
-        return self._batches(self.train, self.batch_size, order, drop_last)
+        drop_last = len(self.order) > self.batch_size and len(self.order) % self.batch_size == 1
+        return self._batches(self.train, self.batch_size, self.order, drop_last)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of valid notes, in their order, shared in the same way."""

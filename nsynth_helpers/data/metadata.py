@@ -25,6 +25,7 @@ PIANO_PITCHES = (21, 108)
 # Of the official dataset, from https://magenta.tensorflow.org/datasets/nsynth and its examples.json.
 OFFICIAL_NOTES = {"train": 289_205, "valid": 12_678, "test": 4_096}
 OFFICIAL_FAMILY_NOTES = {
+    "train": (65_474, 12_675, 8_773, 32_690, 51_821, 34_201, 34_477, 13_911, 19_474, 5_501, 10_208),
     "test": (843, 269, 180, 652, 766, 202, 502, 235, 306, 0, 141),
 }
 NOTE_STR = re.compile(
@@ -32,6 +33,8 @@ NOTE_STR = re.compile(
     r"-(?P<pitch>\d{3})-(?P<velocity>\d{3})",
     re.ASCII,
 )
+# Instruments of rendered training notes are numbered from here; NSynth's own numbers end below 200.
+FIRST_RENDERED = 500
 # What examples.json may state a second time about a note, and the column that it must agree with.
 RECORD_FIELDS = {
     "note_str": "note_str",
@@ -119,6 +122,11 @@ def keep_families(notes: pd.DataFrame) -> pd.DataFrame:
 def is_known_noise(notes: pd.DataFrame) -> pd.Series:
     """Whether each note is one of those that magenta issue 2092 reports as noise: ``brass_acoustic_046``, 84 to 108."""
     return (notes["instrument"] == "brass_acoustic_046") & notes["pitch"].between(84, 108)
+
+
+def is_rendered(notes: pd.DataFrame) -> pd.Series:
+    """Whether each note is of a rendered instrument, by its number."""
+    return notes["instrument"].str[-3:].astype(int) >= FIRST_RENDERED
 
 
 def seen_in(instruments: pd.Series, train: pd.DataFrame) -> pd.Series:

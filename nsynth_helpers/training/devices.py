@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from nsynth_helpers.models import RecurrentClassifier
+from nsynth_helpers.models import RecurrentClassifier, SpectrumAugmentation
 from nsynth_helpers.settings import InputError
 
 # Notes in a share: fewer leave a core's arithmetic idle, more fall out of its cache.
@@ -68,7 +68,9 @@ def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torc
     _keep_freed_memory()
     threads = torch.get_num_threads()
     workers = max(1, threads // processes)
-    whole = network.training and not (isinstance(network, RecurrentClassifier) and network.dropout.p == 0)
+    alone = isinstance(network, RecurrentClassifier) and network.dropout.p == 0 and network.stem is None
+    alone &= not any(isinstance(module, SpectrumAugmentation) for module in network.modules())
+    whole = network.training and not alone
     torch.set_num_threads(workers if whole else 1)
     try:
         with ThreadPoolExecutor(workers, "share", torch.set_num_threads, (1,)) as pool:

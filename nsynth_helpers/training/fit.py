@@ -19,12 +19,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics import MeanMetric
 from tqdm.auto import tqdm
 
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, shown, write_json
+from nsynth_helpers.training.augmentation import mix_notes, vary_waveforms
 from nsynth_helpers.training.devices import choose_device, in_shares
 from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
@@ -244,18 +246,29 @@ class FamilyClassifier(lightning.LightningModule):
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in HISTORY_COLUMNS[1:5]})
 
     def training_step(self, batch, index: int) -> torch.Tensor:
-        """Cross-entropy of one batch, which Lightning takes the gradients of."""
-        return self._step(batch, self.trainer.train_dataloader.batch_sampler.notes(index), "train")
+        """Cross-entropy of one batch, varied and mixed as the recipe says, which Lightning takes the gradients of."""
+        (frames, labels), config = batch, self.config
+        if config.waveform_augmentation:
+            frames = vary_waveforms(frames, config.waveform_augmentation)
+        if config.mixup:
+            frames, shares, others = mix_notes(frames, config.mixup)
+        logits = self.compute(frames)
+        options = {"reduction": "none", "label_smoothing": config.label_smoothing}
+        losses = functional.cross_entropy(logits, labels, **options)
+        if config.mixup:
+            losses = shares * losses + (1 - shares) * functional.cross_entropy(logits, labels[others], **options)
+        return self._count("train", losses, logits, labels, self.trainer.train_dataloader.batch_sampler.notes(index))
 
     def validation_step(self, batch, index: int) -> None:
         """Loss and accuracy on valid, which Lightning gathers over the epoch."""
-        self._step(batch, self.trainer.val_dataloaders.batch_sampler.notes(index), "valid")
-
-    def _step(self, batch, notes: int, split: str) -> torch.Tensor:
         frames, labels = batch
-        processes, rank = self.trainer.world_size, self.trainer.global_rank
         logits = self.compute(frames)
         losses = functional.cross_entropy(logits, labels, reduction="none")
+        self._count("valid", losses, logits, labels, self.trainer.val_dataloaders.batch_sampler.notes(index))
+
+    def _count(self, split: str, losses, logits, labels, notes: int) -> torch.Tensor:
+        """Add losses and right answers to the means, and return the loss of the batch, which has so many `notes`."""
+        processes, rank = self.trainer.world_size, self.trainer.global_rank
         # Every note counts once: of a batch that each process has all of, it counts its share alone.
         mine = slice(rank, None, processes) if len(labels) == notes else slice(None)
         self.means[f"{split}_loss"].update(losses.detach()[mine])
@@ -273,8 +286,17 @@ class FamilyClassifier(lightning.LightningModule):
         """Seed each epoch, so that a resumed training draws the dropout that it would have drawn."""
         torch.manual_seed(self.config.seed + self.current_epoch)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer that the configuration names."""
+    def configure_optimizers(self):
+        """The optimizer that the configuration names, and the schedule of its learning rate, step by step."""
+        optimizer = self._optimizer()
+        if self.config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        # Momentum stays what the configuration says.
+        schedule = OneCycleLR(optimizer, self.config.learning_rate, steps, cycle_momentum=False)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
         config, weights = self.config, self.network.parameters()
         # Torch's fused step rounds differently: in float32, the runs of a CPU stay what they were.
         fused = config.precision == "bf16-mixed" or self.device.type == "cuda"
@@ -353,7 +375,9 @@ def _train(trainer: lightning.Trainer, config: RunConfig, splits, settings: Sett
     """Train, or go on training, until the last epoch; the weights lie in the run's folder."""
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data = NSynthDataModule(
-        config.frames(splits["train"]), config.frames(splits["valid"]), config.batch_size, config.shuffle, config.seed
+        *(config.frames(splits[name]) for name in ("train", "valid")),
+        *(config.batch_size, config.shuffle, config.seed),
+        *(config.sampling, config.rendered_weight, config.notes_per_epoch),
     )
     network = config.build_network()
     with in_shares(network, settings.devices) as compute, warnings.catch_warnings():
@@ -413,6 +437,7 @@ def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightnin
             devices=settings.devices,
             num_nodes=settings.nodes,
             precision=config.precision,
+            gradient_clip_val=config.gradient_clip or None,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,

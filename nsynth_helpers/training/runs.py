@@ -31,7 +31,7 @@ from nsynth_helpers import __version__
 from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataset
 from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SAMPLE_RATE, STEP_SIZE
-from nsynth_helpers.models import build_network
+from nsynth_helpers.models import RECIPES, build_network
 from nsynth_helpers.settings import InputError, Settings, atomic_write, file_lock, reading, validated, write_json
 from nsynth_helpers.training.devices import choose_precision
 
@@ -47,11 +47,26 @@ KEPT_FILES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a training may do beyond 2018; by default, nothing of it is done."""
+
+    schedule: Literal["constant", "one_cycle"] = "constant"  # of the learning rate, whose highest is `learning_rate`
+    gradient_clip: NonNegativeFloat = 0.0  # the longest gradient; 0: any
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: NonNegativeFloat = 0.0  # alpha of the beta distribution of shares; 0: none
+    waveform_augmentation: NonNegativeFloat = 0.0  # strength of `vary_waveforms`
+    sampling: Literal["all", "balanced", "nsynth"] = "all"  # this and the next two: of `NSynthDataModule`
+    rendered_weight: PositiveFloat = 1.0
+    notes_per_epoch: Annotated[int, Field(ge=2)] | None = None
+
+
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Recipe):
     """Everything that decides what a training learns; the defaults are the 2018 report's, but for `shuffle`.
 
     `network` is a name of `models.NETWORKS`, `step_size` in samples, `precision` Lightning's, of the training alone.
+    The fields of a `Recipe` are given by name.
 
     Examples
     --------
@@ -79,9 +94,14 @@ class RunConfig:
 
     @classmethod
     def from_settings(cls, network: str, settings: Settings, **changes) -> RunConfig:
-        """The configuration of a named network under the session's settings; `changes` override both."""
+        """The configuration of a named network under the session's settings; `changes` override both.
+
+        A network of `models.RECIPES` is trained by its recipe, over which a setting goes that is not at its default.
+        """
         shared = ("epochs", "batch_size", "learning_rate", "seed", "seconds", "precision")
-        config = cls(network=network, **({name: getattr(settings, name) for name in shared} | changes))
+        given = {name: getattr(settings, name) for name in shared}
+        changed = {name: value for name, value in given.items() if value != getattr(Settings, name)}
+        config = cls(network=network, **(given | RECIPES.get(network, {}) | changed | changes))
         return replace(config, precision=choose_precision(config.precision, settings.device))
 
     def build_network(self) -> nn.Module:
@@ -102,7 +122,10 @@ class RunConfig:
         """
         with torch.device("meta"):  # shapes alone: no weights are drawn
             shapes = weight_shapes(self.build_network().state_dict())
-        text = json.dumps({"config": asdict(self), "weights": shapes, "data": data}, sort_keys=True)
+        # What is not done beyond 2018 does not count: runs keep the names that they had before it could be done.
+        off = asdict(Recipe())
+        config = {name: value for name, value in asdict(self).items() if name not in off or value != off[name]}
+        text = json.dumps({"config": config, "weights": shapes, "data": data}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

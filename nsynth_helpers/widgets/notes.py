@@ -36,7 +36,7 @@ class Believer:
             return [None] * len(rows)
         found = belief_over_time(self.network, frames, rows[known], device="cpu")
         # The view has one time axis, whatever the steps of this network are.
-        step = getattr(self.network.front_end, "hop", frames.step_size)
+        step = self.network.samples_per_step
         ends = np.arange(STEP_SIZE - 1, min(found.shape[1] * step, frames.waveforms.shape[1]), STEP_SIZE)
         found = iter(np.round(found[:, ends // step] * CERTAIN).astype("<u2"))
         return [next(found).tobytes() if here else None for here in known]

@@ -29,8 +29,9 @@ def network(**arguments) -> RecurrentClassifier:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_last_step_is_the_answer(notes, bidirectional):
-    net = network(bidirectional=bidirectional)
+@pytest.mark.parametrize("readout", ["last", "mean", "max", "mean_max", "attention"])
+def test_the_last_step_is_the_answer(notes, readout, bidirectional):
+    net = network(readout=readout, bidirectional=bidirectional)
     belief = beliefs.belief_over_time(net, notes, device="cpu")
     logits = torch.tensor(predict(net, notes, "cpu")[LOGITS].to_numpy())
     assert belief.shape == (len(NAMES), STEPS, len(FAMILIES)) and belief.dtype == np.float32
@@ -45,7 +46,7 @@ def test_rows_are_followed_in_the_order_asked(notes, monkeypatch):
     np.testing.assert_allclose(some, every[[4, 0, 2]], atol=1e-6)
 
 
-@pytest.mark.parametrize("net", [RecurrentClassifier(hidden_size=4, readout="mean"), FullyConnected(STEPS * 160)])
+@pytest.mark.parametrize("net", [RecurrentClassifier(hidden_size=4, readout="final"), FullyConnected(STEPS * 160)])
 def test_networks_without_a_last_step_are_refused(notes, net):
     with pytest.raises(InputError, match="readout='last'"):
         beliefs.belief_over_time(net, notes, device="cpu")
@@ -117,7 +118,7 @@ def test_a_one_way_network_has_one_row_a_layer_and_its_weights_stay_as_they_are(
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("readout", ["last", "final", "mean", "max"])
+@pytest.mark.parametrize("readout", ["last", "final", "mean", "max", "mean_max", "attention"])
 def test_the_output_layer_answers_from_the_states(notes, readout, bidirectional):
     net = network(readout=readout, bidirectional=bidirectional)
     states = beliefs.note_states(net, notes, [3, 1], device="cpu")

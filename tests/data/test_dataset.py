@@ -149,6 +149,50 @@ def test_a_last_training_batch_of_one_note_is_left_out(notes, sizes):
     assert [len(labels) for _, labels in loader] == sizes
 
 
+def drawn(epochs=range(300), processes=1, rank=0, **options) -> pd.DataFrame:
+    """The training notes of some epochs: of 20 bass and 10 vocal notes, half of each of a rendered instrument."""
+    names = [f"bass_acoustic_{i % 2 * 500:03d}-{i:03d}-100" for i in range(20)]
+    names += [f"vocal_acoustic_{i % 2 * 500:03d}-{i:03d}-100" for i in range(10)]
+    notes = NSynthDataset(cached_split("train", names, np.zeros((30, SAMPLES))))
+    data = NSynthDataModule(notes, notes, 8, **options)
+    data.trainer = SimpleNamespace(world_size=processes, global_rank=rank)
+    loader, rows = data.train_dataloader(), []
+    for epoch in epochs:
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        rows += [row for batch in loader.batch_sampler for row in batch]
+    return notes.notes.iloc[rows].assign(row=rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "vocals", "rendered"),
+    [
+        ({"sampling": "all"}, 1 / 3, 1 / 2),
+        ({"sampling": "balanced"}, 1 / 2, 1 / 2),
+        ({"sampling": "nsynth"}, 10_208 / (65_474 + 10_208), 1 / 2),
+        ({"rendered_weight": 0.25}, 1 / 3, 1 / 5),
+        ({"sampling": "balanced", "rendered_weight": 3.0}, 1 / 2, 3 / 4),
+        ({"notes_per_epoch": 10}, 1 / 3, 1 / 2),
+    ],
+)
+def test_notes_are_drawn_in_the_shares_asked_for(options, vocals, rendered):
+    notes = drawn(**options)
+    assert len(notes) == 300 * options.get("notes_per_epoch", 30)
+    counts = notes["row"].value_counts()
+    assert (counts.nunique() == 1) == (options == {"sampling": "all"})  # each once
+    assert (notes["family"] == "vocal").mean() == pytest.approx(vocals, abs=0.03)
+    for _, family in notes.groupby("family"):
+        assert (family["instrument"].str[-3:] == "500").mean() == pytest.approx(rendered, abs=0.06)
+
+
+def test_drawn_notes_are_those_of_seed_and_epoch_and_shared_by_processes():
+    options = {"sampling": "balanced", "notes_per_epoch": 16}
+    first, second = (drawn([epoch], **options)["row"].tolist() for epoch in (0, 1))
+    assert first != second and drawn([0, 1], **options)["row"].tolist() == first + second
+    assert drawn([0], seed=7, **options)["row"].tolist() != first
+    halves = [drawn([0], processes=2, rank=rank, **options)["row"].tolist() for rank in (0, 1)]
+    assert sorted(halves[0] + halves[1]) == sorted(first)
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize(("notes", "size"), [(40, 8), (37, 8), (41, 8), (9, 9), (7, 3), (1, 8)])
 def test_processes_share_each_batch_of_one_process_or_each_has_all_of_it(processes, notes, size):

@@ -10,10 +10,12 @@ import pytest
 
 from nsynth_helpers.data.metadata import (
     FAMILIES,
+    OFFICIAL_FAMILIES,
     OFFICIAL_FAMILY_NOTES,
     OFFICIAL_NOTES,
     instrument_overlap,
     is_known_noise,
+    is_rendered,
     keep_families,
     parse_examples,
     parse_note_str,
@@ -63,7 +65,13 @@ def test_labels_are_the_same_for_every_split():
 
 
 def test_official_counts_add_up():
-    assert sum(OFFICIAL_FAMILY_NOTES["test"]) == OFFICIAL_NOTES["test"]
+    for split, notes in OFFICIAL_FAMILY_NOTES.items():
+        assert len(notes) == len(OFFICIAL_FAMILIES) and sum(notes) == OFFICIAL_NOTES[split]
+
+
+def test_rendered_instruments_are_those_numbered_from_500():
+    names = ["bass_synthetic_499-060-100", "bass_synthetic_500-060-100", "organ_acoustic_000-060-100"]
+    assert is_rendered(pd.DataFrame([parse_note_str(name) for name in names])).tolist() == [False, True, False]
 
 
 def test_records_may_lack_what_the_name_tells():

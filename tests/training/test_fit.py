@@ -145,6 +145,69 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(splits, settings):
     assert (whole.path / "last.safetensors").read_bytes() == (path / "last.safetensors").read_bytes()
 
 
+BEYOND_2018 = {"schedule": "one_cycle", "optimizer": "adamw", "gradient_clip": 1.0, "label_smoothing": 0.1}
+BEYOND_2018 |= {"mixup": 0.3, "waveform_augmentation": 1.0, "sampling": "balanced", "notes_per_epoch": 60}
+TINY_STUDIO = {"hop": 128, "window": 256, "bands": 16, "stem": [4, 4], "hidden_size": 12}
+
+
+def test_a_recipe_that_is_interrupted_ends_as_an_uninterrupted_one(splits, settings):
+    config = RunConfig("studio", TINY_STUDIO, epochs=4, batch_size=8, seconds=0.1, learning_rate=0.01, **BEYOND_2018)
+    whole = fit(config, splits, settings, settings.runs / "whole")
+    path = settings.runs / "interrupted"
+    for epoch in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, splits, settings, path, callbacks=[StopAfter(epoch)])
+    assert same_history(whole, fit(config, splits, settings, path))
+    assert (whole.path / "last.safetensors").read_bytes() == (path / "last.safetensors").read_bytes()
+
+
+def test_one_cycle_raises_and_lowers_the_learning_rate_with_every_step(splits, settings):
+    rates = []
+
+    class Rates(lightning.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_index):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    config = replace(TINY, schedule="one_cycle", learning_rate=0.01, notes_per_epoch=36)
+    fit(config, splits, settings, callbacks=[Rates()])
+    assert len(rates) == 4 * 5
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.01, rel=0.1) and 4 <= top <= 7
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_valid_is_judged_without_what_a_recipe_does_to_train(splits, settings):
+    """Neither smoothed nor mixed nor varied."""
+    run = fit(replace(TINY, label_smoothing=0.5, mixup=1.0, waveform_augmentation=1.0), splits, settings)
+    valid = score(predict(run.load_network(), TINY.frames(splits["valid"])))
+    assert run.history["valid_loss"].iloc[-1] == pytest.approx(valid["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"label_smoothing": 0.2}, {"mixup": 0.5}, {"waveform_augmentation": 0.5}, {"gradient_clip": 0.01}),
+        *({"schedule": "one_cycle"}, {"sampling": "balanced"}, {"rendered_weight": 2.0}, {"notes_per_epoch": 40}),
+    ],
+)
+def test_each_part_of_a_recipe_changes_what_is_learnt(change, tiny_run, splits, settings):
+    run = fit(replace(TINY, epochs=1, **change), splits, settings)
+    weights, plain = (load_file(one.path / "epochs" / "epoch-001.safetensors") for one in (run, tiny_run))
+    assert not torch.equal(weights["out.weight"], plain["out.weight"])
+
+
+def test_a_run_with_its_last_weights_alone_is_evaluated(splits, settings, tmp_path):
+    config = RunConfig("studio", TINY_STUDIO, epochs=1, batch_size=8, seconds=0.1)
+    run = fit(config, splits, settings)
+    for name in ("config.json", "last.safetensors"):
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        shutil.copyfile(run.path / name, tmp_path / "kept" / name)
+    kept = Run(tmp_path / "kept")
+    scores = evaluate_network(kept.load_network(), kept.config, splits["test"], "cpu")
+    assert scores["loss"] == pytest.approx(run.metrics["last"]["test"]["loss"], abs=1e-6)
+
+
 def test_a_row_written_before_the_kill_is_not_kept_twice(splits, settings):
     path = settings.runs / "torn"
     with pytest.raises(KeyboardInterrupt):
@@ -536,6 +599,14 @@ def test_other_lengths_train(seconds, splits, settings):
         ({"network_arguments": {"heads": 8}}, r"The lstm network cannot be built with .*heads"),
         ({"network_arguments": {"hidden_size": "large"}}, r"The lstm network cannot be built with .*large"),
         ({"seconds": 3.0}, r"set NSYNTH_SECONDS to fit"),
+        ({"schedule": "cosine"}, r"cannot be used \(schedule: .*'one_cycle'"),
+        ({"gradient_clip": -1.0}, r"cannot be used \(gradient_clip: "),
+        ({"label_smoothing": 1.0}, r"cannot be used \(label_smoothing: "),
+        ({"mixup": -0.1}, r"cannot be used \(mixup: "),
+        ({"waveform_augmentation": float("inf")}, r"cannot be used \(waveform_augmentation: "),
+        ({"sampling": "weighted"}, r"cannot be used \(sampling: .*'balanced'"),
+        ({"rendered_weight": 0.0}, r"cannot be used \(rendered_weight: "),
+        ({"notes_per_epoch": 1}, r"cannot be used \(notes_per_epoch: "),
     ],
 )
 def test_an_impossible_configuration_is_refused_before_anything_is_written(changes, sentence, splits, settings):

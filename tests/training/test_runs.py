@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from conftest import TINY
 from nsynth_helpers import models
-from nsynth_helpers.settings import PROJECT_ROOT, InputError
+from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.predict import evaluate_network
 from nsynth_helpers.training.runs import (
@@ -41,6 +41,28 @@ def test_the_name_of_a_run_draws_no_random_numbers(network):
     before = torch.get_rng_state()
     assert len(RunConfig(network).digest({"train": "notes"})) == 8
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("config", "digest"),
+    [
+        (RunConfig(), "bf91d4f0"),
+        (RunConfig("blstm", {"front_end": "log_mel"}, epochs=3, optimizer="sgd"), "03ac694a"),
+    ],
+)
+def test_what_is_not_done_beyond_2018_leaves_the_name_of_a_run(config, digest):
+    assert config.digest({"train": "notes"}) == digest
+    others = [{"mixup": 0.2}, {"notes_per_epoch": 8}, {"schedule": "one_cycle"}, {"rendered_weight": 2.0}]
+    assert len({digest, *(replace(config, **change).digest({"train": "notes"}) for change in others)}) == 5
+
+
+def test_a_setting_that_is_changed_goes_over_a_recipe():
+    given = Settings.from_environment({"NSYNTH_EPOCHS": "3", "NSYNTH_DEVICE": "cpu"})
+    recipe = models.RECIPES["studio"]
+    config = RunConfig.from_settings("studio", given)
+    assert asdict(config).items() >= (recipe | {"epochs": 3}).items()
+    assert RunConfig.from_settings("studio", given, epochs=20, mixup=0.0).epochs == 20
+    assert RunConfig.from_settings("lstm", replace(given, epochs=20)) == RunConfig()
 
 
 def test_the_best_epoch_is_that_of_the_lowest_valid_loss():

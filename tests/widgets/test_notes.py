@@ -106,15 +106,20 @@ def test_the_kernel_answers_with_sound_and_beliefs(split, run):
 
 
 @pytest.mark.parametrize(
-    "change", [{"step_size": 80}, {"step_size": 320}, {"network_arguments": {"front_end": "log_mel"}}]
+    ("change", "seconds_of_a_step"),
+    [
+        ({"step_size": 80}, 0.005),
+        ({"step_size": 320}, 0.02),
+        ({"network_arguments": {"front_end": "log_mel"}}, 0.032),
+        ({"network_arguments": {"front_end": "log_mel", "hop": 200, "stem": [2], "stem_hop": 2}}, 0.025),
+    ],
 )
-def test_beliefs_of_other_steps_stand_on_the_time_axis_of_the_view(split, change):
+def test_beliefs_of_other_steps_stand_on_the_time_axis_of_the_view(split, change, seconds_of_a_step):
     config = RunConfig(seconds=0.25, **change)
     run = SimpleNamespace(config=config, load_network=config.build_network)
     explorer = widgets.NoteExplorer({"test": split}, runs={"LSTM": run}, stored=1)
     belief = decoded(explorer.data["stored"][0]["beliefs"][0], "<u2").reshape(-1, 10)
     own = belief_over_time(explorer.believers["LSTM"].network, config.frames(split), [0], "cpu")[0]
-    seconds_of_a_step = 0.032 if "network_arguments" in change else config.step_size / SAMPLE_RATE
     places = [int((0.01 * frame - 1e-6) / seconds_of_a_step) for frame in range(1, len(belief) + 1)]
     assert len(belief) == (24 if config.step_size == 320 else 25)
     np.testing.assert_allclose(belief / 65535, own[places], atol=1e-4)
