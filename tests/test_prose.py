@@ -1,4 +1,7 @@
-"""Every number in the notebooks' prose stands in an output or in the code of the same notebook, or is a named fact."""
+"""Every number in the notebooks' prose stands in an output or in the code of the same notebook, or is a named fact.
+
+Those of `docs/reproduction.md` stand in a file that it names.
+"""
 
 import json
 import re
@@ -6,6 +9,7 @@ import re
 import pytest
 
 from nsynth_helpers.report import notebook_paths
+from nsynth_helpers.settings import PROJECT_ROOT
 
 NOTEBOOKS = notebook_paths()
 DIGITS = r"[−+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
@@ -81,6 +85,22 @@ def unshown(notebook: dict) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_number_of_the_prose_is_shown(path):
     assert unshown(json.loads(path.read_text())) == []
+
+
+def test_every_number_on_reproduction_stands_in_a_file_that_its_paragraph_names():
+    page = PROJECT_ROOT / "docs" / "reproduction.md"
+    filled = r"<!-- (\w+) -->.*?<!-- end of \1 -->"  # by tools/readme.py
+    missing = []
+    for paragraph in re.sub(filled, "", page.read_text(), flags=re.S).split("\n\n"):
+        cells = [{"cell_type": "markdown", "source": [paragraph]}]
+        for target in set(re.findall(r"\]\(([^)]+)\)", paragraph)):
+            text = (page.parent / target).read_text()
+            if target.endswith(".ipynb"):
+                cells += [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+            else:
+                cells.append({"cell_type": "code", "source": [text], "outputs": []})
+        missing += [number for _, number in unshown({"cells": cells})]
+    assert missing == []
 
 
 def test_a_number_that_nothing_shows_is_found():

@@ -1,4 +1,4 @@
-"""The README's numbers are those of the committed runs, and its links lead somewhere."""
+"""The numbers of README and `docs/reproduction.md` are those of the committed runs, and their links lead somewhere."""
 
 import importlib.util
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from nsynth_helpers.settings import PROJECT_ROOT, InputError
 
-README = PROJECT_ROOT / "README.md"
+PAGES = ("README.md", "docs/reproduction.md")
 
 
 @pytest.fixture(scope="module")
@@ -19,11 +19,13 @@ def tool():
     return module
 
 
-def test_table_and_links_are_those_of_the_committed_runs_and_of_the_address(tool, tmp_path):
-    path = tmp_path / "README.md"
-    path.write_text(README.read_text())
-    tool.refresh(path)
-    assert path.read_text() == README.read_text()
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_and_links_are_those_of_the_committed_runs_and_of_the_address(page, tool, tmp_path):
+    path, committed = tmp_path / "page.md", (PROJECT_ROOT / page).read_text()
+    path.write_text(committed)
+    tool.refresh(page, path)
+    assert path.read_text() == committed
+    assert set(tool.PAGES) == set(PAGES)
 
 
 def test_links_lead_to_the_address_once_it_is_known(tool, tmp_path):
@@ -51,15 +53,17 @@ def test_every_row_says_what_it_was_measured_on_and_a_trained_one_its_spread(too
     assert len(trained) == 2
 
 
-def test_links_and_pictures_are_there():
-    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text())
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_are_there(page):
+    path = PROJECT_ROOT / page
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text())
     assert len(targets) > 8
-    assert [target for target in targets if not (PROJECT_ROOT / target).exists()] == []
+    assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
 def test_lost_marks_are_told(tool, tmp_path):
     path = tmp_path / "README.md"
     path.write_text("no marks")
     with pytest.raises(InputError, match="has no lines '<!-- results -->'"):
-        tool.refresh(path)
+        tool.refresh("README.md", path)
     assert path.read_text() == "no marks"

@@ -1,31 +1,28 @@
-"""Fill the README's table of results from what is committed, and its links from the repository's address.
+"""Fill the tables of README and ``docs/reproduction.md`` from what is committed, and the links from the address.
 
-No number of the table is typed by hand, and the address stands in ``pyproject.toml`` alone. Run by ``make notebooks``;
-the words around what is filled in are the README's own.
+No number of the tables is typed by hand, and the address stands in ``pyproject.toml`` alone. Run by ``make notebooks``;
+the words around what is filled in are the pages' own.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from nsynth_helpers.claims import published
+from nsynth_helpers.analysis import percent
+from nsynth_helpers.claims import published, verdict_table, ways_by_claim
+from nsynth_helpers.claims.measures import Evidence
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, write_text
-from nsynth_helpers.training.grid import MINI_DATA, read_results
+from nsynth_helpers.training.grid import DATA_TITLES, GRID, MINI_DATA, MINOR_EPOCHS, read_results
 from nsynth_helpers.training.runs import Run
 
 RESULTS = PROJECT_ROOT / "results"
-NAMES = ("results", "links")
-MARKED = {name: re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL) for name in NAMES}
 ADDRESS = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+)")
 FIRST_NOTEBOOK = "notebooks/01_data_exploration.ipynb"
-HEADER = """\
-| network | measured on | test accuracy | training |
-|---|---|---|---|
-"""
 REAL_TEST = "nsynth-test, 4,096 real notes"
 
 
@@ -35,7 +32,14 @@ def results_table() -> str:
     rows = [published_row("lstm")]
     rows.append(("LSTM of 2018, its weights run again here", REAL_TEST, f"**{exactly(recomputed)}**", "–"))
     rows += [published_row("blstm"), *(own_row(network) for network in published.RECURRENT_NETWORKS)]
-    return HEADER + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown("network, measured on, test accuracy, training", rows)
+
+
+def markdown(columns: str, rows: Iterable[tuple]) -> str:
+    """A Markdown table; its columns' names are parted by commas."""
+    names = columns.split(", ")
+    lines = [f"| {' | '.join(map(str, row))} |\n" for row in (names, *rows)]
+    return lines[0] + "|---" * len(names) + "|\n" + "".join(lines[1:])
 
 
 def published_row(network: str) -> tuple[str, ...]:
@@ -69,6 +73,59 @@ def exactly(scores: dict) -> str:
     return f"{100 * scores['accuracy']:.3f} % ({scores['correct']:,})"
 
 
+def claims_table() -> str:
+    """How each of the report's claims was tested, and the verdict."""
+    pairs = pd.read_csv(RESULTS / "bench" / "epoch_pairs.csv")
+    ways = ways_by_claim(verdict_table(Evidence(read_results(RESULTS / "ablations.csv"), epoch_pairs=pairs)))
+    return markdown(", ".join(ways.columns), ways.fillna("–").itertuples(index=False))
+
+
+def runs_table() -> str:
+    """How many trainings each group of the grid has, and how long they took."""
+    table = read_results(RESULTS / "ablations.csv")
+    table["group"] = table["group"].mask(table["epochs"] == MINOR_EPOCHS, "minor")
+    rows = []
+    for (group, data, epochs), trained in table.groupby(["group", "data", "epochs"], sort=False):
+        seeds = trained["variant"].value_counts()
+        row = (group, DATA_TITLES[data], epochs, len(seeds), f"{seeds.min()} to {seeds.max()}", len(trained))
+        rows.append((*row, f"{trained['seconds'].sum() / 3600:.1f}"))
+    return markdown("group, data, epochs, variants, seeds of a variant, trainings, hours", rows)
+
+
+def variants_table() -> str:
+    """Seeds, accuracies, parameters and time of each variant that has the report's epochs, but for the search's."""
+    table = read_results(RESULTS / "ablations.csv")
+    table = table[(table["epochs"] != MINOR_EPOCHS) & (table["group"] != "rate")]
+    rows = []
+    for (data, variant), trained in table.groupby(["data", "variant"], sort=False):
+        test, means = trained["test_accuracy"], trained.mean(numeric_only=True)
+        last = f"{100 * test.mean():.1f} ± {100 * test.std():.1f} %"
+        others = (percent(means["best_test_accuracy"]), percent(means["valid_accuracy"]))
+        size = (f"{means['parameters']:,.0f}", f"{trained['seconds'].median():.0f}")
+        rows.append((DATA_TITLES[data], variant, len(test), last, *others, *size))
+    rows.sort(key=lambda row: row[0] != MINI_DATA)
+    return markdown("data, variant, seeds, test, test of the best epoch, valid, parameters, seconds", rows)
+
+
+def rates_table() -> str:
+    """Valid accuracy of each learning rate that was searched, over the search's two seeds."""
+    table = read_results(RESULTS / "ablations.csv")
+    table = table[(table["data"] == MINI_DATA) & (table["seed"] <= 2)]
+    valid = table.groupby(["variant", "epochs"])["valid_accuracy"].mean()
+    found: dict[tuple, dict] = {}
+    for variant in GRID:
+        unchanged = variant.group == "core" and not (variant.network_arguments or variant.changes)
+        if variant.group == "rate" or unchanged:
+            config = variant.config(1)
+            rates = found.setdefault((config.network.upper(), config.optimizer), {})
+            rates[config.learning_rate] = valid.get((variant.name, variant.epochs), float("nan"))
+    rows = []
+    for (network, optimizer), rates in found.items():
+        searched = "; ".join(f"{rate:g}: {percent(rates[rate])}" for rate in sorted(rates))
+        rows.append((network, optimizer, searched, f"{max(rates, key=rates.get):g}"))
+    return markdown("network, optimizer, rate: valid accuracy, best", rows)
+
+
 def links(project: Path = PROJECT_ROOT / "pyproject.toml") -> str:
     """Where the notebooks run without an installation, and what Colab needs first; no link before there is an owner."""
     address = tomllib.loads(project.read_text())["project"]["urls"]["Repository"]
@@ -97,15 +154,29 @@ first cell of it:
 """
 
 
-def refresh(path: Path) -> None:
-    """Write table and links between their marks."""
+PAGES = {
+    "README.md": {"results": results_table, "links": links},
+    "docs/reproduction.md": {
+        "claims": claims_table,
+        "runs": runs_table,
+        "variants": variants_table,
+        "rates": rates_table,
+    },
+}
+
+
+def refresh(name: str, path: Path) -> None:
+    """Write a page's tables and links between their marks, in the file at `path`."""
     text = path.read_text(encoding="utf-8")
-    for (name, marked), content in zip(MARKED.items(), (results_table(), links()), strict=True):
-        if not marked.search(text):
-            raise InputError(f"{path} has no lines '<!-- {name} -->' and '<!-- end of {name} -->'; put them back.")
-        text = marked.sub(lambda _, content=content: content, text)
+    for block, content in PAGES[name].items():
+        marked = re.compile(rf"(?<=<!-- {block} -->\n).*?(?=<!-- end of {block} -->)", re.DOTALL)
+        found = marked.search(text)
+        if not found:
+            raise InputError(f"{path} has no lines '<!-- {block} -->' and '<!-- end of {block} -->'; put them back.")
+        text = text[: found.start()] + content() + text[found.end() :]
     write_text(path, text)
 
 
 if __name__ == "__main__":
-    refresh(PROJECT_ROOT / "README.md")
+    for page in PAGES:
+        refresh(page, PROJECT_ROOT / page)

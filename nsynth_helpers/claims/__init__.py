@@ -3,4 +3,4 @@
 from nsynth_helpers.claims import published
 from nsynth_helpers.claims.measures import gather_evidence
 from nsynth_helpers.claims.reproduce import published_run
-from nsynth_helpers.claims.verdicts import READINGS, verdict_table, verdicts_by_claim
+from nsynth_helpers.claims.verdicts import READINGS, verdict_table, verdicts_by_claim, ways_by_claim

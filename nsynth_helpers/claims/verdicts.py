@@ -194,6 +194,25 @@ def verdicts_by_claim(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([_settling(rows) for _, rows in table.groupby("number")]).reset_index(drop=True)
 
 
+def ways_by_claim(table: pd.DataFrame) -> pd.DataFrame:
+    """How each claim was tested, one row a claim of a `verdict_table`.
+
+    ``number`` and ``claim``; the verdict by what 2018 published (``re-analysis``) and by what was trained or timed anew
+    (``replication``), None where there is no such reading; ``data`` and ``runs`` of the reading that settles the
+    replication; the claim's ``verdict``.
+    """
+    rows = verdicts_by_claim(table)[["number", "claim", "verdict"]].to_dict("records")
+    for row in rows:
+        measured = table[(table["number"] == row["number"]) & table["data"].notna()]
+        published_one = measured["data"] == m.PUBLISHED
+        for way, readings in (("re-analysis", measured[published_one]), ("replication", measured[~published_one])):
+            settling = None if readings.empty else _settling(readings)
+            row[way] = None if settling is None else settling["verdict"]
+        if settling is not None:
+            row |= {"data": settling["data"], "runs": f"{settling['n']} {settling['of']}"}
+    return pd.DataFrame(rows, columns=["number", "claim", "re-analysis", "replication", "data", "runs", "verdict"])
+
+
 def _settling(rows: pd.DataFrame) -> pd.Series:
     """The first row with the claim's verdict."""
     first, tested = rows.iloc[0], rows[rows["verdict"].isin([HOLDS, FAILS, UNDECIDED])]

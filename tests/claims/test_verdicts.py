@@ -23,6 +23,7 @@ from nsynth_helpers.claims.verdicts import (
     judge,
     verdict_table,
     verdicts_by_claim,
+    ways_by_claim,
 )
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.grid import CORE_EPOCHS, GRID, MINI_DATA, MINOR_EPOCHS, REAL_DATA, read_results
@@ -187,6 +188,17 @@ def test_each_claim_has_one_row_in_the_reports_order():
     table = verdicts_by_claim(verdict_table(evidence()))
     assert table["claim"].tolist() == published.claims()
     assert list(table.columns) == [*COLUMNS, "readings"]
+
+
+def test_what_was_published_and_what_was_trained_anew_are_told_apart():
+    blstm = trials(MINI_DATA, "2018 BLSTM", CORE_EPOCHS, 0.3, seeds=3)
+    given = evidence(*layers(REAL_DATA, 0.19, 0.19), *layers(MINI_DATA, 0.5, 0.47), blstm)
+    ways = ways_by_claim(verdict_table(given)).set_index("number")
+    assert ways.loc[1, ["replication", "data", "runs", "verdict"]].tolist() == [HOLDS, MINI_DATA, "6 seeds", HOLDS]
+    assert ways.loc[7, ["re-analysis", "replication", "runs"]].tolist() == [HOLDS, UNDECIDED, "3 seeds"]
+    assert ways.loc[[1, 13], "re-analysis"].isna().all()
+    assert ways.loc[[12, 13], ["replication", "data", "runs"]].isna().all(axis=None)
+    assert ways["claim"].tolist() == published.claims()
 
 
 def test_real_notes_come_before_the_mini_subset_and_untested_ones_are_passed_over():
