@@ -83,14 +83,12 @@ class LogMel(nn.Module):
 
 
 def _stem(channels: Sequence[int], hop: int) -> nn.Sequential:
-    """Blocks of convolution on (batch, 1, bands, steps); each halves the bands, the first pools `hop` steps."""
+    """Blocks of convolution on (batch, 1, bands, steps); each halves the bands, the first ones the steps, by `hop`."""
     blocks: list[nn.Module] = []
     for number, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
-        # Pooled before ReLU, which gives the same for less.
-        blocks += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
-        blocks += [nn.MaxPool2d((2, 1 if number else hop)), nn.ReLU()]
-    # Half the time on a CPU.
-    return nn.Sequential(*blocks).to(memory_format=torch.channels_last)
+        stride = (2, 2 if hop >> number > 1 else 1)
+        blocks += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*blocks)
 
 
 class RecurrentClassifier(nn.Module):
@@ -118,10 +116,10 @@ class RecurrentClassifier(nn.Module):
     hop, bands, window : int
         Of `LogMel`: samples from column to column (512: 32 ms), mel bands, samples of a window.
     stem : sequence of int
-        Channels of blocks of 3 x 3 convolution, batch normalisation, ReLU and pooling between `LogMel` and the
-        recurrence; each halves the bands.
+        Channels of blocks of 3 x 3 convolution, batch normalisation and ReLU between `LogMel` and the recurrence; each
+        halves the bands.
     stem_hop : int
-        Columns that the stem's first block pools into a step.
+        Columns that the stem makes one step of: 1, or a power of 2, for which its first blocks halve the steps.
     spectrum_augmentation : float
         Strength of the `SpectrumAugmentation` in training, about 1; 0 is none.
 
@@ -156,20 +154,23 @@ class RecurrentClassifier(nn.Module):
                 raise InputError(f"{argument} is '{value}'; use one of {', '.join(there)}.")
         if front_end == "frames" and (stem or spectrum_augmentation):
             raise InputError("A stem and the augmentation of a spectrum need a spectrum; use front_end 'log_mel'.")
-        if min(hop, bands >> len(stem), window - hop + 1, stem_hop, *stem) < 1 or spectrum_augmentation < 0:
+        hops = [2**blocks for blocks in range(len(stem) + 1)]
+        fits = min(hop, bands >> len(stem), window - hop + 1, *stem) >= 1 and stem_hop in hops
+        if not fits or spectrum_augmentation < 0:
             raise InputError(
                 f"hop {hop}, bands {bands}, window {window}, stem {list(stem)}, stem_hop {stem_hop} and "
                 f"spectrum_augmentation {spectrum_augmentation} do not fit together; use positive numbers, a window no "
-                "shorter than the hop, and a block of the stem for each time that the bands can be halved, at most."
+                "shorter than the hop, at most a block of the stem for each time that the bands can be halved, and a "
+                "stem_hop of 1, or 2 for each of the first blocks."
             )
         self.readout = readout
         self.front_end, self.samples_per_step = nn.Identity(), input_size
         if front_end == "log_mel":
             self.front_end = LogMel(bands, window, hop, spectrum_augmentation)
-            input_size, self.samples_per_step = bands, hop * (stem_hop if stem else 1)
+            input_size, self.samples_per_step = bands, hop * stem_hop
         self.stem = _stem(stem, stem_hop) if stem else None
         if stem:
-            input_size = stem[-1] * (bands >> len(stem))
+            input_size = stem[-1] * math.ceil(bands / 2 ** len(stem))
         between = dropout if num_layers > 1 else 0.0
         self.rnn = CELLS[cell](
             input_size, hidden_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=between
@@ -302,15 +303,15 @@ class ConvNet(nn.Module):
 
 # The best recurrent network of the workbook, and how it is trained: fields of `RunConfig`.
 STUDIO = {
-    **{"front_end": "log_mel", "stem": [24, 48, 64], "stem_hop": 2, "spectrum_augmentation": 1.0},
-    **{"cell": "gru", "bidirectional": True, "num_layers": 2, "readout": "mean_max", "dropout": 0.3},
+    **{"front_end": "log_mel", "hop": 256, "stem": [16, 32, 64, 96], "stem_hop": 4, "spectrum_augmentation": 1.0},
+    **{"cell": "gru", "bidirectional": True, "hidden_size": 96, "num_layers": 2, "readout": "mean_max", "dropout": 0.3},
 }
 RECIPES = {
     "studio": {
         "network_arguments": STUDIO,
-        **{"epochs": 24, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw", "weight_decay": 0.01},
-        **{"schedule": "one_cycle", "gradient_clip": 1.0, "label_smoothing": 0.1, "mixup": 0.2},
-        **{"waveform_augmentation": 1.0, "sampling": "balanced", "rendered_weight": 0.2},
+        **{"epochs": 16, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw", "weight_decay": 0.02},
+        **{"schedule": "one_cycle", "gradient_clip": 1.0, "label_smoothing": 0.1, "mixup": 0.3},
+        **{"waveform_augmentation": 1.0, "sampling": "nsynth", "rendered_weight": 0.15},
     }
 }
 # The named networks of the workbook; further arguments change one of them.

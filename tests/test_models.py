@@ -212,25 +212,31 @@ def test_a_network_with_the_log_mel_front_end_hears_32_columns_and_keeps_its_nam
 # Beyond 2018
 
 
-@pytest.mark.parametrize(("hop", "stem", "stem_hop", "steps"), [(512, [2, 3], 1, 32), (256, [4, 6, 8], 2, 31)])
-def test_a_stem_halves_the_bands_and_pools_steps_once(hop, stem, stem_hop, steps):
+@pytest.mark.parametrize(("hop", "stem", "stem_hop", "steps"), [(512, [2, 3], 1, 32), (256, [4, 6, 8], 4, 16)])
+def test_a_stem_halves_the_bands_in_each_block_and_the_steps_in_the_first_ones(hop, stem, stem_hop, steps):
     network = small(front_end="log_mel", bands=40, hop=hop, stem=stem, stem_hop=stem_hop)
     waveforms = torch.randn(2, 100, 160)
     picture = network.front_end(waveforms).transpose(1, 2).unsqueeze(1)
-    for block, hops in enumerate([stem_hop] + [1] * (len(stem) - 1)):
-        convolution, normalisation = network.stem[4 * block : 4 * block + 2]
-        picture = nn.functional.conv2d(picture, convolution.weight, padding=1)
-        picture = nn.functional.max_pool2d(normalisation(picture).relu(), (2, hops))
+    for block, halved in enumerate([2, 2, 1] if stem_hop == 4 else [1, 1]):
+        convolution, normalisation = network.stem[3 * block : 3 * block + 2]
+        whole = nn.functional.conv2d(picture, convolution.weight, padding=1)
+        picture = normalisation(whole[:, :, ::2, ::halved]).relu()
     assert picture.shape == (2, stem[-1], 40 >> len(stem), steps)
     outputs, _ = network.rnn(picture.permute(0, 3, 1, 2).flatten(2))
     torch.testing.assert_close(network(waveforms), network.out(outputs[:, -1]))
     assert network.logits_per_step(waveforms).shape == (2, steps, 10)
 
 
+def test_bands_that_cannot_be_halved_evenly_count_up():
+    network = small(front_end="log_mel", bands=45, stem=[4, 4, 4])
+    assert network.rnn.input_size == 4 * 6
+    assert network(torch.randn(2, 100, 160)).shape == (2, 10)
+
+
 def test_samples_per_step():
     assert RecurrentClassifier().samples_per_step == 160 == build_network("lstm", input_size=160).samples_per_step
     assert build_network("lstm", front_end="log_mel", hop=200).samples_per_step == 200
-    assert build_network("lstm", front_end="log_mel", hop=200, stem=[2], stem_hop=3).samples_per_step == 600
+    assert build_network("lstm", front_end="log_mel", hop=200, stem=[2, 2], stem_hop=4).samples_per_step == 800
 
 
 @pytest.mark.parametrize(
@@ -276,6 +282,8 @@ def test_an_augmented_spectrum_is_another_one_of_the_same_note():
         ({"front_end": "log_mel", "stem": [4] * 7}, "do not fit together"),
         ({"front_end": "log_mel", "stem": [4, 0]}, "do not fit together"),
         ({"front_end": "log_mel", "stem": [4], "stem_hop": 0}, "do not fit together"),
+        ({"front_end": "log_mel", "stem": [4], "stem_hop": 4}, "do not fit together"),
+        ({"front_end": "log_mel", "stem_hop": 2}, "do not fit together"),
         ({"front_end": "log_mel", "hop": 0}, "do not fit together"),
         ({"front_end": "log_mel", "hop": 2048}, "do not fit together"),
         ({"front_end": "log_mel", "spectrum_augmentation": -1}, "do not fit together"),
