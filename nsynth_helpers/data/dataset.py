@@ -103,7 +103,8 @@ def draw_weights(notes: pd.DataFrame, sampling: str, rendered_weight: float) -> 
     """How often each note of a table is drawn against the others, for `NSynthDataModule`: ``(notes,)``, float64."""
     weights = pd.Series(np.where(is_rendered(notes), rendered_weight, 1.0), notes.index)
     if sampling != "all":
-        weights /= weights.groupby(notes["family"]).transform("sum")
+        sums = weights.groupby(notes["family"]).transform("sum")
+        weights /= sums.where(sums > 0, 1)  # of a family that is all rendered, nothing may be left to draw
     if sampling == "nsynth":
         weights *= notes["family"].map(dict(zip(OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES["train"], strict=True)))
     return torch.tensor(weights.to_numpy())

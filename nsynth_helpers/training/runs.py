@@ -57,7 +57,7 @@ class Recipe:
     mixup: NonNegativeFloat = 0.0  # alpha of the beta distribution of shares; 0: none
     waveform_augmentation: NonNegativeFloat = 0.0  # strength of `vary_waveforms`
     sampling: Literal["all", "balanced", "nsynth"] = "all"  # this and the next two: of `NSynthDataModule`
-    rendered_weight: PositiveFloat = 1.0
+    rendered_weight: NonNegativeFloat = 1.0
     notes_per_epoch: Annotated[int, Field(ge=2)] | None = None
 
 

@@ -172,6 +172,7 @@ def drawn(epochs=range(300), processes=1, rank=0, **options) -> pd.DataFrame:
         ({"rendered_weight": 0.25}, 1 / 3, 1 / 5),
         ({"sampling": "balanced", "rendered_weight": 3.0}, 1 / 2, 3 / 4),
         ({"notes_per_epoch": 10}, 1 / 3, 1 / 2),
+        ({"sampling": "balanced", "rendered_weight": 0.0}, 1 / 2, 0),
     ],
 )
 def test_notes_are_drawn_in_the_shares_asked_for(options, vocals, rendered):
