@@ -1,0 +1,52 @@
+"""Train the steps from the LSTM of 2018 to the studio network, and see what each brings on instruments held out.
+
+    python tools/studio_steps.py FOLDER [--results FILE]
+
+FOLDER holds what tools/render_studio.py made with ``--hold-out``: ``part-1``, ``part-2``, ``part-3``. Seed s holds out
+part 1 + (s - 1) % 3; steps without rendered notes do not draw them. Every step trains on 32,000 drawn notes and adds to
+the one before. Resumes; the seeds of the two steps that matter most come last.
+"""
+
+import argparse
+from pathlib import Path
+
+from nsynth_helpers.models import RECIPES, STUDIO
+from nsynth_helpers.settings import PROJECT_ROOT, Settings
+from nsynth_helpers.training.grid import Trial, Variant, run_grid
+
+DRAWN = {"sampling": "nsynth", "notes_per_epoch": 4000}
+REAL_ALONE = DRAWN | {"rendered_weight": 0.0}
+PLAIN = {name: value for name, value in STUDIO.items() if name not in ("dropout", "spectrum_augmentation")}
+RECIPE = {name: value for name, value in RECIPES["studio"].items() if name not in ("network_arguments", "epochs")}
+UNVARIED = RECIPE | {"waveform_augmentation": 0.0} | REAL_ALONE
+
+
+def step(name: str, network: str, arguments: dict, changes: dict, seeds: int = 6) -> Variant:
+    """One step: a named network, its arguments, and how it is trained."""
+    return Variant("studio", name, network, arguments, changes, epochs=8, seeds={"held out": seeds})
+
+
+STEPS = (
+    step("2018 LSTM", "lstm", {}, REAL_ALONE, 2),
+    step("log-mel columns", "lstm", {"front_end": "log_mel"}, REAL_ALONE, 2),
+    step("stem, GRU, mean and maximum", "lstm", PLAIN, REAL_ALONE, 2),
+    step("recipe", "lstm", PLAIN | {"dropout": STUDIO["dropout"]}, UNVARIED),
+    step("augmentation", "studio", STUDIO, RECIPE | REAL_ALONE),
+    step("rendered notes", "studio", STUDIO, RECIPE | DRAWN),
+)
+
+
+def main() -> None:
+    """Read the command line and train what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--results", type=Path, default=PROJECT_ROOT / "results/studio-steps.csv")
+    arguments = parser.parse_args()
+    for seed in range(1, 7):
+        part = f"part-{1 + (seed - 1) % 3}"
+        trials = [Trial(variant, part, seed) for variant in STEPS if seed <= variant.seeds["held out"]]
+        run_grid(trials, arguments.results, Settings(), arguments.folder / part)
+
+
+if __name__ == "__main__":
+    main()
