@@ -309,7 +309,7 @@ STUDIO = {
 RECIPES = {
     "studio": {
         "network_arguments": STUDIO,
-        **{"epochs": 16, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw", "weight_decay": 0.02},
+        **{"epochs": 12, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw", "weight_decay": 0.02},
         **{"schedule": "one_cycle", "gradient_clip": 1.0, "label_smoothing": 0.1, "mixup": 0.3},
         **{"waveform_augmentation": 1.0, "sampling": "nsynth", "rendered_weight": 0.15},
     }
