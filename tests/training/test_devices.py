@@ -126,6 +126,8 @@ def test_networks_whose_notes_meet_or_that_draw_numbers_train_on_whole_batches(t
         build_network("convolutional"),
         build_network("fully_connected"),
         build_network("lstm", dropout=0.5),
+        build_network("lstm", front_end="log_mel", stem=[4]),
+        build_network("lstm", front_end="log_mel", spectrum_augmentation=1.0),
     ):
         with in_shares(network) as compute:
             assert compute == network.forward
