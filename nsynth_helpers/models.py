@@ -14,8 +14,8 @@ READOUTS = ("last", "final", "mean", "max", "mean_max", "attention")
 FRONT_ENDS = ("frames", "log_mel")
 DEEPEST = 80  # decibels below the loudest point, where a spectrogram ends
 # Of the augmentation of a spectrogram: cosines of the curve and their decibels, the longest mask as a share of bands or
-# steps, and how far the noise floor rises, in decibels.
-COSINES, CURVE_DECIBEL, MASKED, HIGHEST_FLOOR = 4, 6, 0.2, 50
+# steps, how far the noise floor rises and how far it scatters, in decibels.
+COSINES, CURVE_DECIBEL, MASKED, HIGHEST_FLOOR, SCATTER = 4, 6, 0.2, 50, 2
 
 
 class SpectrumAugmentation(nn.Module):
@@ -31,7 +31,7 @@ class SpectrumAugmentation(nn.Module):
         self.strength = strength
 
     def forward(self, decibel: torch.Tensor) -> torch.Tensor:
-        """``decibel (batch, bands, steps)`` to the same, with the loudest point of each note at 0."""
+        """``decibel (batch, bands, steps)`` to the same shape."""
         if not self.training:
             return decibel
         (batch, bands, _), draw = decibel.shape, {"device": decibel.device}
@@ -47,9 +47,9 @@ class SpectrumAugmentation(nn.Module):
             hidden = (place >= 0) & (place < width * self.strength * MASKED)
             decibel = decibel.masked_fill(hidden.unsqueeze(3 - axis), -DEEPEST)
         floor = -DEEPEST + self.strength * HIGHEST_FLOOR * torch.rand(batch, 1, 1, **draw)
-        # A sum of powers, which rustles as noise does.
-        rustle = floor + 2 * torch.randn(decibel.shape, **draw)
-        return 10 * ((decibel / 10 * math.log(10)).exp() + (rustle / 10 * math.log(10)).exp()).log10()
+        noise = floor + SCATTER * torch.randn(decibel.shape, **draw)
+        per_decibel = math.log(10) / 10
+        return torch.logaddexp(per_decibel * decibel, per_decibel * noise) / per_decibel  # powers add
 
 
 class LogMel(nn.Module):
