@@ -3,7 +3,7 @@
     python tools/studio_steps.py FOLDER [--results FILE]
 
 FOLDER holds what tools/render_studio.py made with ``--hold-out``: ``part-1``, ``part-2``, ``part-3``. Seed s holds out
-part 1 + (s - 1) % 3; steps without rendered notes do not draw them. Every step trains on 32,000 drawn notes and adds to
+part 1 + (s - 1) % 3; steps without rendered notes do not draw them. Every step trains on 96,000 drawn notes and adds to
 the one before. Resumes; the seeds of the two steps that matter most come last.
 """
 
@@ -14,11 +14,12 @@ from nsynth_helpers.models import RECIPES, STUDIO
 from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.grid import Trial, Variant, run_grid
 
-DRAWN = {"sampling": "nsynth", "notes_per_epoch": 4000}
+DRAWN = {"sampling": "nsynth", "notes_per_epoch": 12_000}
 REAL_ALONE = DRAWN | {"rendered_weight": 0.0}
-PLAIN = {name: value for name, value in STUDIO.items() if name not in ("dropout", "spectrum_augmentation")}
+UNVARIED = STUDIO | {"spectrum_augmentation": 0.0}
+PLAIN = UNVARIED | {"dropout": 0.0}
+STILL = {"waveform_augmentation": 0.0}
 RECIPE = {name: value for name, value in RECIPES["studio"].items() if name not in ("network_arguments", "epochs")}
-UNVARIED = RECIPE | {"waveform_augmentation": 0.0} | REAL_ALONE
 
 
 def step(name: str, network: str, arguments: dict, changes: dict, seeds: int = 6) -> Variant:
@@ -29,10 +30,10 @@ def step(name: str, network: str, arguments: dict, changes: dict, seeds: int = 6
 STEPS = (
     step("2018 LSTM", "lstm", {}, REAL_ALONE, 2),
     step("log-mel columns", "lstm", {"front_end": "log_mel"}, REAL_ALONE, 2),
-    step("stem, GRU, mean and maximum", "lstm", PLAIN, REAL_ALONE, 2),
-    step("recipe", "lstm", PLAIN | {"dropout": STUDIO["dropout"]}, UNVARIED),
-    step("augmentation", "studio", STUDIO, RECIPE | REAL_ALONE),
-    step("rendered notes", "studio", STUDIO, RECIPE | DRAWN),
+    step("stem, GRU, mean and maximum", "studio", PLAIN, REAL_ALONE, 2),
+    step("recipe", "studio", UNVARIED, RECIPE | STILL | REAL_ALONE),
+    step("rendered notes", "studio", UNVARIED, RECIPE | STILL | DRAWN, 2),
+    step("augmentation", "studio", STUDIO, RECIPE | DRAWN),
 )
 
 

@@ -36,16 +36,36 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_precision(precision: str, device: str) -> str:
-    """Lightning's precision of a setting: ``auto`` is ``bf16-mixed`` where the device has instructions for bfloat16."""
+    """Lightning's precision of a setting: ``auto`` is ``bf16-mixed`` where the device has instructions for bfloat16.
+
+    Raises
+    ------
+    InputError
+        If it is ``bf16-mixed``, and this processor has no LSTM in bfloat16.
+    """
+    kind = choose_device(device).type
+    if precision == "bf16-mixed" and kind == "cpu" and not has_bfloat16_lstm():
+        raise InputError(
+            "This processor cannot compute an LSTM in bfloat16 (bf16-mixed); set NSYNTH_PRECISION to auto or 32-true."
+        )
     if precision != "auto":
         return precision
-    kind = choose_device(device).type
     cpu = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot tell
     found = {
         "cpu": cpu.get("avx512_bf16") or cpu.get("amx_bf16"),
         "cuda": kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False),
     }
     return "bf16-mixed" if found.get(kind) else "32-true"
+
+
+def has_bfloat16_lstm() -> bool:
+    """Whether torch computes an LSTM in bfloat16 here: only a try tells, and without AVX-512 it fails."""
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            nn.LSTM(8, 8)(torch.zeros(1, 1, 8))
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextmanager

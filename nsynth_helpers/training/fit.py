@@ -27,7 +27,7 @@ from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.dataset import NSynthDataModule
 from nsynth_helpers.settings import InputError, Settings, file_lock, one_sentence, progress_is_off, shown, write_json
 from nsynth_helpers.training.augmentation import mix_notes, vary_waveforms
-from nsynth_helpers.training.devices import choose_device, in_shares
+from nsynth_helpers.training.devices import choose_precision, in_shares
 from nsynth_helpers.training.predict import evaluate_run, has_notes_of, was_tested_on
 from nsynth_helpers.training.runs import (
     HISTORY_COLUMNS,
@@ -151,7 +151,7 @@ class TrainingStopped(KeyboardInterrupt):
 def _check(config: RunConfig, splits: dict[str, NSynthSplit], settings: Settings) -> None:
     """Refuse what cannot be trained before anything is written."""
     validated(RunConfig, json.dumps(asdict(config)), "The configuration", "change it")
-    choose_device(settings.device)
+    choose_precision(config.precision, settings.device)
     if settings.nodes > 1 and not any(name in os.environ for name in LAUNCHED):
         raise InputError(
             f"NSYNTH_NODES is {settings.nodes}, but no launcher started this process; start it with torchrun or srun."

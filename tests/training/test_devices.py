@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from nsynth_helpers.models import build_network
-from nsynth_helpers.settings import Settings
+from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.training import devices
 from nsynth_helpers.training.devices import choose_precision, in_shares
 from nsynth_helpers.training.runs import RunConfig
 
@@ -57,6 +59,7 @@ def test_evaluation_in_shares_keeps_the_order_of_the_notes(threads):
         torch.testing.assert_close(compute(frames), network(frames), rtol=0, atol=1e-5)
 
 
+@pytest.mark.skipif(not devices.has_bfloat16_lstm(), reason="this processor has no LSTM in bfloat16")
 def test_shares_compute_in_the_precision_of_who_asks(threads):
     threads(2)
     network = build_network("lstm", hidden_size=16)
@@ -150,6 +153,23 @@ def test_auto_precision_is_resolved_before_the_digest(instructions, precision, m
     assert config.precision == precision
     assert config.digest({}) == replace(RunConfig(), precision=precision).digest({})
     assert choose_precision("16-mixed", "cpu") == "16-mixed"
+
+
+def test_bfloat16_is_refused_where_the_processor_has_no_such_lstm(monkeypatch):
+    monkeypatch.setattr(devices, "has_bfloat16_lstm", lambda: False)
+    with pytest.raises(InputError, match=r"cannot compute an LSTM in bfloat16 .*; set NSYNTH_PRECISION to auto"):
+        choose_precision("bf16-mixed", "cpu")
+    assert choose_precision("32-true", "cpu") == "32-true"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_only_a_try_tells_of_an_lstm_in_bfloat16(fails, monkeypatch):
+    def forward(self, inputs):
+        if fails and torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(nn.LSTM, "forward", forward)
+    assert devices.has_bfloat16_lstm() is not fails
 
 
 @pytest.mark.parametrize(
