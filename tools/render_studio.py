@@ -1,12 +1,12 @@
 """Make the training data of the studio network: notes of free synthesizers, in NSynth's layout, and real notes.
 
 A maintainers' script; what it writes is not committed. It needs the Debian packages of `PACKAGES` and
-``pip install soundfile soxr scipy tqdm``, and takes about an hour of one core.
+``pip install soundfile soxr scipy tqdm``, and takes about half an hour of one core.
 
     python tools/render_studio.py STUDIO --real REAL_NSYNTH --real MORE_REAL_NSYNTH --hold-out 1/3
 
-renders into STUDIO/rendered what is not there yet, then makes STUDIO/nsynth-{train,valid,test}. ZynAddSubFX and STK
-draw phases and noise from the clock, so their notes differ a little each time; all others follow the seed.
+renders into STUDIO/rendered what is not there yet, then makes STUDIO/nsynth-{train,valid,test}. ZynAddSubFX draws its
+phases from the clock, so its notes differ a little each time; all others follow the seed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import soundfile
 import soxr
 from render_mini import VELOCITIES, from_onset, spread_out
 from studio_models import MAKERS, RATE
-from studio_synths import STK, FluidSynth, Plugin, encoded_voices, stk, timidity
+from studio_synths import FluidSynth, Plugin, encoded_voices
 from tqdm import tqdm
 
 from nsynth_helpers.data.metadata import DROPPED_FAMILY, FULL_SCALE, PIANO_PITCHES, SAMPLE_RATE, parse_note_str
@@ -37,7 +37,7 @@ from nsynth_helpers.settings import InputError
 
 PACKAGES = (
     "libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont timgm6mb-soundfont csound-soundfont opl3-soundfont "
-    "timidity freepats stk zynaddsubfx-dssi zynaddsubfx-data hexter whysynth amsynth"
+    "zynaddsubfx-dssi zynaddsubfx-data hexter whysynth"
 )
 SHARE = Path("/usr/share")
 SOUNDFONTS = [
@@ -66,10 +66,10 @@ BANKS = [0, 8, 16, 20, 25, 30, 40, 50]
 # Words (regular expressions) in a patch's name that tell its family, and in its bank's (ZynAddSubFX) or category's
 # (WhySynth) where the name has none.
 WORDS = {
-    "bass": r"bass?\b(?! guitar)|\bbass? ?\d|bass (?=\d)|bass(?=es?\b)|synbass?|\bbass guitar",
+    "bass": r"(\b|\w\w)bass?\b(?! guitar)|\bbass? ?\d|bass (?=\d)|bass(?=es?\b)|synbass?|\bbass guitar",
     "brass": r"brass|bras\b|brazz|\bbrs\b|\bhorns?\b|horn\d|englhorn|tru?mp|thrump|tromb|tuba\b|fanf|flugel",
     "flute": r"flute|\bflt|piccolo|recorder|ocari|whist|whisl|pan ?pipe|bottle|zufolo|pinkollo|caliope",
-    "guitar": r"(?<!bass )guita?r|guit\b|\bgt\b|gtr\b|gritar|banjo|\blute|sitar|koto\b|zither|plucked",
+    "guitar": r"(?<!bass )guita?r|guit\b|\bgt\b|gtr\b|gritar|banjo|\blute|sitar|koto\b|zither|plucked str",
     "keyboard": r"piano|rhod|rhds|roads|\be[ .]?p\b|newep|pno|clav|harpsi|hightin|hardtin|pf\b|grand\b|sui?tcas"
     r"|honkey|electric keys",
     "mallet": r"ste[ea]l ?dr|vibrap|\bvibes?|marimb|xylo|glock|gloken|celest|music ?box|tub\w* ?be|k[ai][lr]imba|mallet"
@@ -96,13 +96,13 @@ BANK_WORDS = {
 # Patches of no family, or of one that their name does not tell.
 NO_FAMILY = (
     r"lead|\barp|\bfx|drum ?kit|kick|snare|hithat|5th|fif?th|\bchord|sweep|laser|timp|orchest|\bharp( ?\d)?\b|\binit\b"
-    r"|grand prix|ohhbe|schmooh|\bep(brass|strng)|& br|bass-oon"
+    r"|stab|grand prix|ohhbe|schmooh|\bep(brass|strng)|& br|bass-oon"
 )
 # What a bank does not tell the family of.
 UNCLEAR = r"pad|bell|noise|\bwah|short"
 # Of a collection's instruments in a family and source: real ones have lower numbers, and no two collections meet.
-FIRST_NUMBERS = {"soundfonts": 500, "freepats": 580, "stk": 600, "synthesizers": 600, "models": 850}
-NOTES_EACH = {"soundfonts": 14, "freepats": 20, "stk": 12, "synthesizers": 12, "models": 12}
+FIRST_NUMBERS = {"soundfonts": 500, "synthesizers": 600, "models": 850}
+NOTES_EACH = {"soundfonts": 14, "synthesizers": 12, "models": 12}
 
 
 class Instrument(NamedTuple):
@@ -126,26 +126,8 @@ def soundfont_instruments(seed: int) -> Iterator[Instrument]:
                         yield Instrument(f"{Path(font).name} {bank}:{program}", family, source, play)
 
 
-def freepats_instruments(seed: int) -> Iterator[Instrument]:
-    """The programs of freepats, of which it has about half."""
-    for family, sources in PROGRAMS.items():
-        for source, programs in sources.items():
-            for program in programs:
-                if any((SHARE / "midi/freepats/Tone_000").glob(f"{program:03d}_*.pat")):
-                    yield Instrument(f"freepats 0:{program}", family, source, partial(timidity, program))
-
-
-def stk_instruments(seed: int) -> Iterator[Instrument]:
-    """The physical models of STK, each under a dozen settings of its controllers."""
-    for name, (family, controls) in STK.items():
-        for number in range(12 if controls else 1):
-            rng = np.random.default_rng([seed, number])
-            setting = {control: int(rng.choice(values)) for control, values in controls.items()}
-            yield Instrument(f"stk {name} {number}", family, "acoustic", partial(stk, name, setting))
-
-
 def synthesizer_instruments(seed: int) -> Iterator[Instrument]:
-    """The patches of ZynAddSubFX, hexter (a DX7), WhySynth and amsynth whose family their name or bank tells."""
+    """The patches of ZynAddSubFX, hexter (a DX7) and WhySynth whose family their name or bank tells."""
     for origin, plugin, bank, program, name, bank_name in patches():
         if family := family_of(name, bank_name):
             play = partial(plugin.play, bank, program)
@@ -174,9 +156,6 @@ def patches() -> Iterator[tuple[str, Plugin, int, int, str, str]]:
         )
         for (bank, program, name), category in zip(plugin.patches(), categories, strict=False):
             yield f"whysynth {path.stem[:4]}", plugin, bank, program, name.split(":")[-1].strip(), category
-    plugin = Plugin("amsynth_dssi")
-    for bank, program, name in plugin.patches():
-        yield "amsynth", plugin, bank, program, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), ""
 
 
 def family_of(name: str, bank: str = "") -> str | None:
@@ -205,8 +184,6 @@ def model_instruments(seed: int) -> Iterator[Instrument]:
 
 COLLECTIONS = {
     "soundfonts": soundfont_instruments,
-    "freepats": freepats_instruments,
-    "stk": stk_instruments,
     "synthesizers": synthesizer_instruments,
     "models": model_instruments,
 }

@@ -105,7 +105,7 @@ def singer(rng: np.random.Generator) -> Play:
         int(rng.choice([1, 1, 2, 4, 8])),
         int(rng.choice([0, 0, 3, 12, 60])),
     )
-    open_share, tilt, breath = rng.uniform(0.35, 0.8), rng.uniform(500, 5000), 10 ** rng.uniform(-3.5, -1.2)
+    open_share, tilt, breath = rng.uniform(0.35, 0.8), rng.uniform(500, 5000), 10 ** rng.uniform(-3, -0.5)
     rate, depth, attack = rng.uniform(4.3, 6.7), rng.choice([0, 1]) * rng.uniform(5, 70), 10 ** rng.uniform(-2, -0.7)
 
     def play(pitch, velocity, rng):
@@ -257,30 +257,6 @@ def synth_bass(rng: np.random.Generator) -> Play:
     return play
 
 
-def brass(rng: np.random.Generator) -> Play:
-    """One horn or a section: the louder, the brighter (J.-C. Risset), with a scoop, breath, bell and perhaps a mute."""
-    players, slope, bright = int(rng.choice([1, 1, 2, 4])), rng.uniform(0.4, 1.2), rng.uniform(1.5, 12)
-    attack, scoop, breath = 10 ** rng.uniform(-1.9, -0.8), rng.uniform(0, 150), 10 ** rng.uniform(-3, -1.2)
-    rate, depth, swell = rng.uniform(4, 6), rng.choice([0, 1]) * rng.uniform(3, 30), rng.uniform(-0.4, 0.4)
-    bell, muted = rng.uniform(400, 1400), rng.random() < 0.25
-
-    def play(pitch, velocity, rng):
-        total = 0
-        for _ in range(players):
-            level = (
-                (1 - np.exp(-TIME / attack / rng.uniform(0.8, 1.2))) * (1 + swell * TIME) * (1 + 0.05 * wander(rng, 20))
-            )
-            vibrato = depth * np.sin(2 * np.pi * (rate * TIME + rng.random())) * np.clip(3 * TIME - 0.5, 0, 1)
-            cents = vibrato - scoop * np.exp(-TIME / attack) + 8 * wander(rng, 30) + (players > 1) * rng.normal(0, 8)
-            tone = oscillate(np.arange(1, 300) ** -slope, hertz(pitch) * 2 ** (cents / 1200), rng)
-            tone += breath * rng.normal(0, 3, TIME.shape)
-            total = total + level * sweep(tone, hertz(pitch) * (1 + bright * level * velocity / 127), 0.8)
-        total = total + 0.5 * resonate(total, bell, bell / 3)
-        return soften(total, 1500) * 0.2 + soften(total, 1200, "high", 2) if muted else total
-
-    return play
-
-
 def struck(rng: np.random.Generator) -> Play:
     """A bar, tube, plate or bell: partials that die away, the higher the sooner, and the blow."""
     partials = np.array(PARTIALS[rng.integers(len(PARTIALS))])
@@ -307,6 +283,5 @@ MAKERS = {
     "bass string": (partial(string, bass=True), "bass", "electronic", 50),
     "electric piano": (electric_piano, "keyboard", "electronic", 70),
     "synth bass": (synth_bass, "bass", "synthetic", 90),
-    "brass": (brass, "brass", "synthetic", 70),
     "struck": (struck, "mallet", "acoustic", 60),
 }

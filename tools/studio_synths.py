@@ -4,73 +4,16 @@ import ctypes
 import itertools
 import string
 import struct
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from studio_models import RATE, SECONDS
 
 # FluidSynth's generators, and how far a note may move each from its preset: filter cutoff and attack (cents and
 # timecents), vibrato depth and fine tuning (cents).
 GENERATORS = {8: (-3000, 0), 34: (0, 2400), 6: (0, 25), 52: (-30, 30)}
-# Instruments of STK (the Synthesis ToolKit of P. Cook and G. Scavone): family, and the controllers that a sound is
-# drawn with, in the ranges where it speaks. STK's page "Instruments" names them.
-VIBRATO = {11: range(20, 61), 1: range(41)}
-MODULATION = {2: range(20, 121), 4: range(128), 11: range(20, 61), 1: range(61)}
-PHONEMES = [32 * speaker + vowel for speaker in range(4) for vowel in range(11)]
-STK = {
-    "Clarinet": ("reed", {2: range(30, 101), 4: range(41), **VIBRATO}),
-    "BlowHole": ("reed", {2: range(30, 101), 4: range(41), 11: range(128)}),
-    "Saxofony": ("reed", {2: range(30, 101), 26: range(30, 101), 4: range(41), 11: range(10, 61), 29: range(20, 61)}),
-    "Flute": ("flute", {2: range(40, 76), 4: range(5, 61), **VIBRATO}),
-    "BlowBotl": ("flute", {4: range(5, 61), **VIBRATO}),
-    "Recorder": ("flute", {2: range(20, 101), 4: range(61), **VIBRATO}),
-    "Bowed": ("string", {2: range(20, 111), 4: range(15, 111), **VIBRATO}),
-    "Plucked": ("guitar", {}),
-    "StifKarp": ("guitar", {4: range(128), 11: range(60, 128), 1: range(61)}),
-    "Mandolin": ("guitar", {2: range(20, 128), 4: range(10, 111), 11: range(60, 128), 1: range(61)}),
-    "Sitar": ("guitar", {}),
-    "Rhodey": ("keyboard", MODULATION),
-    "Wurley": ("keyboard", MODULATION),
-    "TubeBell": ("mallet", MODULATION),
-    "ModalBar": ("mallet", {16: range(128), 2: range(10, 121), 4: range(128), 8: range(61)}),
-    "BandedWG": ("mallet", {16: range(65), 8: range(128)}),
-    "BeeThree": ("organ", MODULATION),
-    "FMVoices": ("vocal", {2: range(128), 4: range(128), **VIBRATO}),
-    "VoicForm": ("vocal", {2: range(31), 4: PHONEMES, **VIBRATO}),
-}
-
-
-def stk(instrument: str, controls: dict[int, int], pitch: int, velocity: int, rng: np.random.Generator) -> np.ndarray:
-    """Hold a note of an STK instrument under these controllers."""
-    with tempfile.TemporaryDirectory() as folder:
-        score, sound = Path(folder) / "note.ski", Path(folder) / "note.wav"
-        lines = [f"ControlChange 0.0 1 {number} {value}" for number, value in controls.items()]
-        detuned = pitch + rng.normal(0, 0.1)
-        lines += [f"NoteOn 0.0 1 {detuned} {velocity}", f"NoteOff {SECONDS} 1 {detuned} 64", ""]
-        score.write_text("\n".join(lines))
-        command = ["stk-demo", instrument, "-s", str(RATE), "-ow", str(sound), "-if", str(score)]
-        subprocess.run(command, check=True, capture_output=True)
-        return soundfile.read(sound, frames=int(SECONDS * RATE))[0]
-
-
-def timidity(program: int, pitch: int, velocity: int, rng: np.random.Generator) -> np.ndarray:
-    """Hold a note of a General MIDI program of freepats, with reverb, chorus and tuning drawn anew."""
-    bend = int(rng.integers(8192 - 1200, 8192 + 1200))
-    reverb, chorus = (int(rng.integers(0, 100)) if rng.random() < 0.5 else 0 for _ in range(2))
-    track = bytes([0, 0xC0, program, 0, 0xE0, bend & 127, bend >> 7, 0, 0xB0, 91, reverb, 0, 0xB0, 93, chorus])
-    # 1,344 ticks of 480 a quarter note are 1.4 s.
-    track += bytes([0, 0x90, pitch, velocity, 0x8A, 0x40, 0x80, pitch, 64, 0, 0xFF, 0x2F, 0])
-    song = b"MThd\0\0\0\6\0\0\0\1" + (480).to_bytes(2) + b"MTrk" + len(track).to_bytes(4) + track
-    with tempfile.TemporaryDirectory() as folder:
-        sound = Path(folder) / "note.wav"
-        command = ["timidity", "-c", "/etc/timidity/freepats.cfg", "-OwM", "-s", str(RATE), "-o", str(sound), "-"]
-        subprocess.run(command, input=song, check=True, capture_output=True)
-        return soundfile.read(sound, frames=int(SECONDS * RATE))[0]
 
 
 class FluidSynth:
