@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from nsynth_helpers import report, view
 from nsynth_helpers.report import pages
-from nsynth_helpers.settings import InputError, Settings
+from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.widgets import player_table
 
 MATH = re.compile(r"<math.*?</math>", re.DOTALL)
@@ -58,6 +58,12 @@ def test_formulas_of_cells_and_outputs_need_no_network(tmp_path):
 def test_links_to_other_notebooks_lead_to_their_pages(tmp_path):
     page = export(tmp_path, new_markdown_cell("[next](02_lstm_training.ipynb), or [elsewhere](https://a.b/c.ipynb)"))
     assert 'href="02_lstm_training.html"' in page and 'href="https://a.b/c.ipynb"' in page
+
+
+def test_links_to_other_files_of_the_project_lead_there(tmp_path):
+    page = export(tmp_path, new_markdown_cell("[more](../docs/reproduction.md)"))
+    (target,) = re.findall(r'href="([^"]+/docs/reproduction\.md)"', page)
+    assert (tmp_path / target).resolve() == PROJECT_ROOT / "docs" / "reproduction.md"
 
 
 def test_every_formula_of_the_notebooks_is_understood(tmp_path):

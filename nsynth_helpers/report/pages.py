@@ -68,6 +68,8 @@ class Pages:
         }
         page, _ = self.exporter.from_notebook_node(notebook, resources)
         page = re.sub(r'href="(\w+)\.ipynb', r'href="\1.html', page)  # the other notebooks lie beside this one
+        project = Path(os.path.relpath(PROJECT_ROOT, self.folder)).as_posix()
+        page = page.replace('href="../', f'href="{project}/')  # other files of the project, from where the page lies
         path = self.folder / f"{name}.html"
         write_text(path, page)
         links = [
