@@ -24,7 +24,7 @@ RECIPE = {name: value for name, value in RECIPES["studio"].items() if name not i
 
 def step(name: str, network: str, arguments: dict, changes: dict, seeds: int = 6) -> Variant:
     """One step: a named network, its arguments, and how it is trained."""
-    return Variant("studio", name, network, arguments, changes, epochs=8, seeds={"held out": seeds})
+    return Variant("96,000 notes", name, network, arguments, changes, epochs=8, seeds={"held out": seeds})
 
 
 STEPS = (
@@ -41,7 +41,7 @@ def main() -> None:
     """Read the command line and train what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--results", type=Path, default=PROJECT_ROOT / "results/studio-steps.csv")
+    parser.add_argument("--results", type=Path, default=PROJECT_ROOT / "results/studio/steps.csv")
     arguments = parser.parse_args()
     for seed in range(1, 7):
         part = f"part-{1 + (seed - 1) % 3}"
