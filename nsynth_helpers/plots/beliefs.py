@@ -34,17 +34,19 @@ FAINTEST_SALIENCY = 1e-9
 FEW_POINTS = 20
 
 
-def plot_note_beliefs(beliefs: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Figure, np.ndarray]:
+def plot_note_beliefs(
+    beliefs: Mapping[str, Mapping[str, np.ndarray]], step_seconds: float = STEP_SECONDS
+) -> tuple[Figure, np.ndarray]:
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
-    ``beliefs`` goes from network to note_str to an array of shape (steps, 10). A panel colours the true family, the
-    answer and the likeliest others, four at most; the rest is grey.
+    ``beliefs`` goes from network to note_str to an array of shape (steps, 10), a step being `step_seconds` long. A
+    panel colours the true family, the answer and the likeliest others, four at most; the rest is grey.
     """
     columns = len(next(iter(beliefs.values())))
     fig, axes = plt.subplots(len(beliefs), columns, figsize=PAGE, squeeze=False, sharex=True, sharey=True)
     for row, (network, notes) in zip(axes, beliefs.items(), strict=True):
         for panel, (note_str, belief) in zip(row, notes.items(), strict=True):
-            _draw_belief(panel, belief, parse_note_str(note_str)["family"])
+            _draw_belief(panel, belief, parse_note_str(note_str)["family"], step_seconds)
             instrument, pitch, velocity = note_str.split("-")
             panel.set_title(f"{instrument}\npitch {int(pitch)}, velocity {int(velocity)}", fontsize=SMALL)
         row[0].set_ylabel(f"{network}\nprobability")
@@ -61,12 +63,12 @@ def _family_line(family: str) -> dict:
     return line_style(FAMILIES.index(family)) | {"color": FAMILY_COLOURS[family], "linewidth": 1.3}
 
 
-def _draw_belief(ax: Axes, belief: np.ndarray, family: str) -> None:
+def _draw_belief(ax: Axes, belief: np.ndarray, family: str, step_seconds: float) -> None:
     peaks = belief.max(axis=0)
     true = FAMILIES.index(family)
     likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME]
     coloured = list(dict.fromkeys([true, belief[-1].argmax(), *likeliest]))[:MOST_FAMILIES]
-    times = np.arange(1, len(belief) + 1) * STEP_SECONDS
+    times = np.arange(1, len(belief) + 1) * step_seconds
     for number, name in enumerate(FAMILIES):
         look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
         if number in coloured:

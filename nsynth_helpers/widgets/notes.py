@@ -116,7 +116,7 @@ class NoteExplorer(NoteView):
     splits : mapping of str to NSynthSplit
         What `load_splits` returns. ``synth_lead`` is offered, too: it belongs to NSynth, though not to the networks.
     runs : mapping of str to Run, optional
-        Trained networks whose beliefs are drawn below the note; they must read their last step.
+        Trained networks whose beliefs are drawn below the note; none that reads final states.
     ask : bool
         Open with the family hidden.
     stored : int

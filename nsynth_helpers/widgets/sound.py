@@ -31,7 +31,7 @@ class SoundExplorer(NoteView):
     train : NSynthSplit
         Where the nearest notes come from.
     runs : mapping of str to Run
-        Trained networks that read their last step.
+        Trained networks, none that reads final states.
     name : str
         How the first sound is called.
     """

@@ -44,6 +44,12 @@ def test_the_answer_is_never_grey():
     assert len(coloured) == 4 and {"string", "vocal"} <= set(coloured)
 
 
+def test_steps_of_another_length_stand_where_they_end():
+    belief = np.full((2, len(FAMILIES)), 0.1)
+    _, axes = plots.plot_note_beliefs({"studio": {"vocal_acoustic_000-060-100": belief}}, step_seconds=0.064)
+    np.testing.assert_allclose(axes[0, 0].lines[0].get_xdata(), [0.064, 0.128])
+
+
 def test_average_beliefs_have_a_panel_for_each_family(belief):
     _, axes = plots.plot_average_beliefs({"LSTM": pd.DataFrame(belief[0], columns=FAMILIES, index=range(1, STEPS + 1))})
     panel = next(ax for ax in axes.flat if ax.get_title() == "flute")
