@@ -107,6 +107,8 @@ def draw_weights(notes: pd.DataFrame, sampling: str, rendered_weight: float) -> 
         weights /= sums.where(sums > 0, 1)  # of a family that is all rendered, nothing may be left to draw
     if sampling == "nsynth":
         weights *= notes["family"].map(dict(zip(OFFICIAL_FAMILIES, OFFICIAL_FAMILY_NOTES["train"], strict=True)))
+    if not weights.any():
+        raise InputError("All train notes are rendered and rendered_weight is 0: none is left to draw; set it above 0.")
     return torch.tensor(weights.to_numpy())
 
 

@@ -13,7 +13,7 @@ import torch
 
 from conftest import cached_split
 from nsynth_helpers.data.cache import NSynthSplit
-from nsynth_helpers.data.dataset import NSynthDataModule, NSynthDataset, batches
+from nsynth_helpers.data.dataset import NSynthDataModule, NSynthDataset, batches, draw_weights
 from nsynth_helpers.data.metadata import FAMILIES, parse_note_str
 from nsynth_helpers.settings import PROJECT_ROOT, InputError
 
@@ -183,6 +183,12 @@ def test_notes_are_drawn_in_the_shares_asked_for(options, vocals, rendered):
     assert (notes["family"] == "vocal").mean() == pytest.approx(vocals, abs=0.03)
     for _, family in notes.groupby("family"):
         assert (family["instrument"].str[-3:] == "500").mean() == pytest.approx(rendered, abs=0.06)
+
+
+def test_where_all_notes_are_rendered_a_weight_of_0_leaves_none():
+    notes = pd.DataFrame({"family": ["reed"] * 2, "instrument": ["reed_acoustic_500"] * 2})
+    with pytest.raises(InputError, match="none is left to draw; set it above 0"):
+        draw_weights(notes, "balanced", 0.0)
 
 
 def test_drawn_notes_are_those_of_seed_and_epoch_and_shared_by_processes():

@@ -605,7 +605,7 @@ def test_other_lengths_train(seconds, splits, settings):
         ({"mixup": -0.1}, r"cannot be used \(mixup: "),
         ({"waveform_augmentation": float("inf")}, r"cannot be used \(waveform_augmentation: "),
         ({"sampling": "weighted"}, r"cannot be used \(sampling: .*'balanced'"),
-        ({"rendered_weight": 0.0}, r"cannot be used \(rendered_weight: "),
+        ({"rendered_weight": -0.1}, r"cannot be used \(rendered_weight: "),
         ({"notes_per_epoch": 1}, r"cannot be used \(notes_per_epoch: "),
     ],
 )
