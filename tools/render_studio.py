@@ -255,7 +255,7 @@ def split_notes(folder: Path, split: str) -> Iterator[tuple[str, Path, dict]]:
         yield note_str, files[note_str], records[note_str]
 
 
-def fingerprint(path: Path) -> str:
+def waveform_digest(path: Path) -> str:
     """SHA-256 of the first second of a note's samples."""
     return hashlib.sha256(soundfile.read(path, frames=SAMPLE_RATE, dtype="int16")[0].tobytes()).hexdigest()
 
@@ -263,7 +263,7 @@ def fingerprint(path: Path) -> str:
 def real_notes(folders: list[Path]) -> dict[str, tuple[Path, dict]]:
     """The train notes of the ten families in some folders, but those whose waveform is a test note's in one of them."""
     tested = {
-        fingerprint(path)
+        waveform_digest(path)
         for folder in folders
         if (folder / "nsynth-test").is_dir()
         for _, path, _ in split_notes(folder, "test")
@@ -272,7 +272,7 @@ def real_notes(folders: list[Path]) -> dict[str, tuple[Path, dict]]:
         note_str: (path, record)
         for folder in folders
         for note_str, path, record in split_notes(folder, "train")
-        if not note_str.startswith(DROPPED_FAMILY) and fingerprint(path) not in tested
+        if not note_str.startswith(DROPPED_FAMILY) and waveform_digest(path) not in tested
     }
 
 

@@ -198,18 +198,19 @@ def ways_by_claim(table: pd.DataFrame) -> pd.DataFrame:
     """How each claim was tested, one row a claim of a `verdict_table`.
 
     ``number`` and ``claim``; the verdict by what 2018 published (``re-analysis``) and by what was trained or timed anew
-    (``replication``), None where there is no such reading; ``data`` and ``runs`` of the reading that settles the
+    (``replication``), missing where there is no such reading; ``data`` and ``runs`` of the reading that settles the
     replication; the claim's ``verdict``.
     """
     rows = verdicts_by_claim(table)[["number", "claim", "verdict"]].to_dict("records")
     for row in rows:
         measured = table[(table["number"] == row["number"]) & table["data"].notna()]
         published_one = measured["data"] == m.PUBLISHED
-        for way, readings in (("re-analysis", measured[published_one]), ("replication", measured[~published_one])):
-            settling = None if readings.empty else _settling(readings)
-            row[way] = None if settling is None else settling["verdict"]
-        if settling is not None:
-            row |= {"data": settling["data"], "runs": f"{settling['n']} {settling['of']}"}
+        readings = {"re-analysis": measured[published_one], "replication": measured[~published_one]}
+        settling = {way: _settling(of_way) for way, of_way in readings.items() if len(of_way)}
+        row |= {way: reading["verdict"] for way, reading in settling.items()}
+        if "replication" in settling:
+            anew = settling["replication"]
+            row |= {"data": anew["data"], "runs": f"{anew['n']} {anew['of']}"}
     return pd.DataFrame(rows, columns=["number", "claim", "re-analysis", "replication", "data", "runs", "verdict"])
 
 
