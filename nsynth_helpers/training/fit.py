@@ -307,10 +307,10 @@ class FamilyClassifier(lightning.LightningModule):
 
 
 class RunRecorder(lightning.Callback):
-    """Writes a run as it grows: a history row and the weights of each epoch, then the state to resume from.
+    """Writes a run as it grows: the weights of each epoch, the state to resume from, and the history.
 
-    The state is written last, so that a kill between two files loses at most the epoch that is repeated, and it holds
-    the rows of its epochs, so that no other file decides which epoch was the last.
+    An epoch counts once its state is there, which holds the rows of all epochs: the history, written from them last, is
+    never ahead of it, and a kill between two files loses at most the epoch that is repeated.
     """
 
     def __init__(self, folder: Path):
@@ -331,12 +331,12 @@ class RunRecorder(lightning.Callback):
         self.rows.append(row)
         state = self.folder / RESUME_FILE
         if trainer.is_global_zero:
-            write_table(self.folder / "history.csv", pd.DataFrame(self.rows))
             save_weights(module.network, self.folder / epoch_file(row["epoch"]))
         # Every process of a distributed training takes part in gathering the state.
         trainer.save_checkpoint(state.with_suffix(".tmp"))
         if trainer.is_global_zero:
             state.with_suffix(".tmp").replace(state)
+            write_table(self.folder / "history.csv", pd.DataFrame(self.rows))
 
 
 class EpochProgress(lightning.Callback):
