@@ -1,24 +1,16 @@
-"""What a recurrent network holds at each step of a note, and what its answer depends on.
-
-torch is loaded by the functions that run a network, so that the tables of this room come without it.
-"""
-
-from __future__ import annotations
+"""What a recurrent network holds at each step of a note, and what its answer depends on."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
+from nsynth_helpers.data.dataset import NSynthDataset, batches
+from nsynth_helpers.models import RecurrentClassifier
 from nsynth_helpers.settings import InputError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from nsynth_helpers.data.dataset import NSynthDataset
-    from nsynth_helpers.models import RecurrentClassifier
+from nsynth_helpers.training.devices import choose_device
 
 # The outputs of every step of every layer are kept while a batch is read, so batches are smaller than for predicting.
 BELIEF_BATCH = 128
@@ -51,11 +43,6 @@ def note_states(
 
 
 def _of_notes(compute, network: nn.Module, notes: NSynthDataset, rows, device: str) -> np.ndarray:
-    import torch
-
-    from nsynth_helpers.data.dataset import batches
-    from nsynth_helpers.training.devices import choose_device
-
     chosen = range(len(notes)) if rows is None else [int(row) for row in rows]
     if not len(chosen):
         raise InputError("No note was chosen; choose at least one to follow its belief.")
@@ -92,8 +79,6 @@ def saliency(rnn: nn.RNNBase, frames: torch.Tensor) -> pd.DataFrame:
     From what `layer_outputs` takes: one row for each layer and direction (``layer 1 →``), from the first layer to the
     last, and one column for each frame, 1 to steps. An exact 0 means that no path leads from the frame to that output.
     """
-    import torch
-
     frames = frames.detach().cpu().double().requires_grad_()
     projection = torch.randn(rnn.hidden_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows = {}

@@ -1,9 +1,7 @@
 """Tables of runs and of the grid of ablations, and numbers as text."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +13,13 @@ from nsynth_helpers.analysis.statistics import (
     mean_difference,
     wilson_interval,
 )
+from nsynth_helpers.data.cache import NSynthSplit
 from nsynth_helpers.data.metadata import FAMILIES, OFFICIAL_FAMILY_NOTES, OFFICIAL_NOTES
+from nsynth_helpers.models import build_network, count_parameters
 from nsynth_helpers.settings import Settings
-
-if TYPE_CHECKING:
-    from nsynth_helpers.data.cache import NSynthSplit
-    from nsynth_helpers.training.runs import Run, RunConfig
+from nsynth_helpers.training.grid import GRID, REAL_DATA
+from nsynth_helpers.training.predict import predict, was_tested_on
+from nsynth_helpers.training.runs import Run, RunConfig, data_digests
 
 NETWORK_NAMES = {
     "lstm": "LSTM",
@@ -110,9 +109,6 @@ def run_outcomes(
     The predictions that the run keeps are taken if they are of these very notes. A committed run may have met other
     data: then its network classifies the notes at hand.
     """
-    from nsynth_helpers.training.predict import predict, was_tested_on  # here, since it loads torch
-    from nsynth_helpers.training.runs import data_digests
-
     notes = run.config.frames(splits[split])
     same = all(run.record["data"].get(name) == digest for name, digest in data_digests(dict(splits)).items())
     if same and (split != "test" or was_tested_on(run, splits["test"])):
@@ -143,8 +139,6 @@ def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping | Non
 
     With the ``hyperparameters`` of `claims.published.read_report` as `report`, the two networks of 2018 come first.
     """
-    from nsynth_helpers.models import build_network  # here, since it loads torch
-
     known = {name: (config.build_network(), vars(config)) for name, config in configs.items()}
     if report:
         facts = report | {"optimizer": report["optimizer"].lower(), "shuffle": False}
@@ -167,8 +161,6 @@ def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping | Non
 
 def _shape_of(network) -> dict:
     """The rows of `hyperparameter_table` that a network tells."""
-    from nsynth_helpers.models import count_parameters
-
     learned = {"numbers learned": f"{count_parameters(network):,}"}
     if not hasattr(network, "rnn"):
         # The weights of layers have more than one dimension, those of a normalisation one.
@@ -196,8 +188,6 @@ def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, colu
 
 def majority_share(data: str) -> float:
     """The share of the most frequent family among the test notes of data of the grid: what scores without listening."""
-    from nsynth_helpers.training.grid import REAL_DATA  # here, since it loads torch
-
     if data == REAL_DATA:
         return max(OFFICIAL_FAMILY_NOTES["test"]) / OFFICIAL_NOTES["test"]
     return 1 / len(FAMILIES)  # nsynth-mini has as many notes of each
@@ -257,8 +247,6 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     of the test accuracy (NaN deviation for one seed), ``learnt`` (see there), mean ``train_accuracy``, ``parameters``
     and mean ``seconds`` of training.
     """
-    from nsynth_helpers.training.grid import GRID
-
     columns = [*ROW, "seeds", "mean", "deviation", "learnt", "train_accuracy", "parameters", "seconds"]
     if results.empty:
         return pd.DataFrame(columns=columns)
@@ -282,8 +270,6 @@ def differences_from_baseline(results: pd.DataFrame) -> pd.DataFrame:
     ``data, group, variant, epochs, baseline``, then the fields of `compare_variants`, in the order of
     `summarise_seeds`. A row of your own is compared with the 2018 LSTM.
     """
-    from nsynth_helpers.training.grid import GRID
-
     baselines, rows = {(variant.group, variant.name): variant.baseline for variant in GRID}, []
     for row in summarise_seeds(results).itertuples():
         baseline = baselines.get((row.group, row.variant), "2018 LSTM")

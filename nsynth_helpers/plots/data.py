@@ -18,15 +18,7 @@ from nsynth_helpers.data.metadata import (
     keep_families,
     seen_in,
 )
-from nsynth_helpers.plots.style import (
-    COLOURS,
-    HATCHES,
-    PAGE,
-    WIDE,
-    legend_below,
-    new_axes,
-    splits_in_order,
-)
+from nsynth_helpers.plots.style import COLOURS, HATCHES, PAGE, WIDE, legend_below, new_axes, splits_in_order
 
 
 def plot_note_counts(sources: pd.DataFrame) -> tuple[Figure, np.ndarray]:

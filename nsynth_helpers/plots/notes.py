@@ -12,15 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from nsynth_helpers.data.metadata import FULL_SCALE, SAMPLE_RATE, STEP_SIZE, parse_note_str, scale
-from nsynth_helpers.plots.style import (
-    FAMILY_COLOURS,
-    PAGE,
-    SMALL,
-    SPECTRUM_COLOURS,
-    WIDE,
-    label_once,
-    new_axes,
-)
+from nsynth_helpers.plots.style import FAMILY_COLOURS, PAGE, SMALL, SPECTRUM_COLOURS, WIDE, label_once, new_axes
 
 # One column of a spectrogram is one step of the networks; 64 bands keep even the lowest filter from being empty.
 WINDOW_SIZE, MEL_BANDS, DYNAMIC_RANGE_DB = 1024, 64, 80.0
