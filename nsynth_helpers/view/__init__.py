@@ -27,13 +27,7 @@ PLACE = "nsynth-note-view-data"
 
 
 class View(anywidget.AnyWidget):
-    """The module as a live widget.
-
-    Attributes
-    ----------
-    data : dict
-        All that the browser is told.
-    """
+    """The module as a live widget; `data` is all that the browser is told."""
 
     _esm = MODULE
     data = traitlets.Dict().tag(sync=True)

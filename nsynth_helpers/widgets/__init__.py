@@ -4,15 +4,3 @@ from nsynth_helpers.widgets.notes import ConfusionExplorer, ExtremesGallery, Not
 from nsynth_helpers.widgets.players import encode_mp3, player, player_table
 from nsynth_helpers.widgets.sound import SoundExplorer
 from nsynth_helpers.widgets.training import TrainingMonitor
-
-__all__ = [
-    "ConfusionExplorer",
-    "ExtremesGallery",
-    "NoteExplorer",
-    "NoteMap",
-    "SoundExplorer",
-    "TrainingMonitor",
-    "encode_mp3",
-    "player",
-    "player_table",
-]

@@ -60,7 +60,7 @@ class NoteView(view.View):
             "families": list(FAMILIES),
             "rate": SAMPLE_RATE,
             "step": STEP_SIZE,
-            "samples": max((split.waveforms.shape[1] for split in splits.values()), default=SAMPLE_RATE),
+            "samples": max(split.waveforms.shape[1] for split in splits.values()),
             "networks": [{"name": name, **known} for name, known in self.networks.items()],
             **self.table(notes, stored),
             **data,
@@ -87,8 +87,6 @@ class NoteView(view.View):
 
     def _sound(self, place: int) -> bytes:
         note = self.notes.iloc[place]
-        if note["split"] not in self.splits:
-            raise InputError("This widget was made without a split, so it has no sounds.")
         return encode_mp3(self.splits[note["split"]].waveforms[note["row"]])
 
     def _answer(self, _, message: dict, __) -> None:
@@ -109,18 +107,11 @@ class NoteView(view.View):
 class NoteExplorer(NoteView):
     """Choose a note by split, family, source, instrument, pitch and velocity; see it, hear it, walk on from it.
 
-    The menus narrow one another. Two notes can stand side by side, and the family can be hidden until it is guessed.
-
-    Parameters
-    ----------
-    splits : mapping of str to NSynthSplit
-        What `load_splits` returns. ``synth_lead`` is offered, too: it belongs to NSynth, though not to the networks.
-    runs : mapping of str to Run, optional
-        Trained networks whose beliefs are drawn below the note; none that reads final states.
-    ask : bool
-        Open with the family hidden.
-    stored : int
-        How many notes, spread over the families, the notebook and the report hold; a kernel plays all of them.
+    The menus narrow one another. Two notes can stand side by side, and the family can be hidden until it is guessed
+    (`ask` opens it so). `splits` are what `load_splits` returns; ``synth_lead`` is offered, too: it belongs to NSynth,
+    though not to the networks. The beliefs of trained networks (`runs`, by name; none that reads final states) are
+    drawn below the note. The notebook and the report hold so many notes, `stored`, spread over the families; a kernel
+    plays all of them.
     """
 
     def __init__(self, splits, runs: Mapping[str, Run] | None = None, ask: bool = False, stored: int = 60):
@@ -132,27 +123,15 @@ class NoteExplorer(NoteView):
 class ConfusionExplorer(NoteView):
     """A confusion matrix whose cells are entered: their notes by margin, and each network's answer to the same note.
 
-    Parameters
-    ----------
-    outcomes : mapping of str to pandas.DataFrame
-        From network to what `analysis.make_outcomes` returns, all of the same notes.
-    split : NSynthSplit, optional
-        Where the notes come from; without it there are no waveforms and no sounds.
-    runs : mapping of str to Run, optional
-        Of the same names: trained networks whose beliefs are drawn below the note.
-    stored : int
-        How many notes, the first ones of every cell, the notebook and the report hold whole.
-
-    Raises
-    ------
-    InputError
-        If the tables are not of the same notes, or the split lacks one of them.
+    `outcomes` go from network to what `analysis.make_outcomes` returns, all of the same notes of the split (else
+    `InputError`). The beliefs of trained networks (`runs`, by the same names) are drawn below the note. The notebook
+    and the report hold so many notes, `stored`, whole: the first ones of every cell.
     """
 
     def __init__(
         self,
         outcomes: Mapping[str, pd.DataFrame],
-        split: NSynthSplit | None = None,
+        split: NSynthSplit,
         runs: Mapping[str, Run] | None = None,
         stored: int = 100,
     ):
@@ -160,25 +139,16 @@ class ConfusionExplorer(NoteView):
         first, *others = tables.values()
         if not all(table["note_str"].equals(first["note_str"]) for table in others):
             raise InputError("The networks were not tested on the same notes; evaluate them on the same split.")
-        notes = _placed(first, split)
         networks = {name: _answers(table) for name, table in tables.items()}
-        places = _first_of_cells(tables.values())[: stored if split else 0]
-        super().__init__(notes, {split.name: split} if split else {}, runs, places, networks, kind="confusion")
+        places = _first_of_cells(tables.values())[:stored]
+        super().__init__(_placed(first, split), {split.name: split}, runs, places, networks, kind="confusion")
 
 
 class ExtremesGallery(NoteView):
     """The surest and the least sure notes of each family, or those nearest to and farthest from a right answer.
 
-    Parameters
-    ----------
-    chosen : pandas.DataFrame
-        What `analysis.extremes` or `analysis.nearest_and_farthest` returns for one network; all its notes are stored.
-    split : NSynthSplit
-        Where the notes come from.
-    network : str
-        The network's name.
-    run : Run, optional
-        The trained network, whose beliefs are then drawn below the note.
+    `chosen` is what `analysis.extremes` or `analysis.nearest_and_farthest` returns for one network, by its name; all
+    its notes are stored. With the trained network's run, its beliefs are drawn below the note.
     """
 
     def __init__(self, chosen: pd.DataFrame, split: NSynthSplit, network: str, run: Run | None = None):
@@ -193,23 +163,13 @@ class ExtremesGallery(NoteView):
 class NoteMap(NoteView):
     """A map of notes by what a network holds of them: heard under the pointer, opened by a click.
 
-    Colour and shape are the family's; a right answer's mark is filled, a wrong one's hollow.
-
-    Parameters
-    ----------
-    notes : pandas.DataFrame
-        The columns of `analysis.make_outcomes`, and the places ``x`` and ``y``.
-    shares : sequence of float
-        The shares of the variance that the two axes show (fractions).
-    split, network, run
-        As for `ExtremesGallery`.
-    stored : int
-        How many notes, evenly spread over the table, the notebook and the report hold; a kernel plays all of them.
+    Colour and shape are the family's; a right answer's mark is filled, a wrong one's hollow. `notes` are what
+    `analysis.make_outcomes` returns for one network, by its name, and have places ``x`` and ``y``; `shares` (fractions)
+    are those of the variance that the two axes show. The notebook and the report hold so many notes, `stored`, evenly
+    spread over the table; a kernel plays all of them.
     """
 
-    def __init__(
-        self, notes: pd.DataFrame, shares, split: NSynthSplit, network: str, run: Run | None = None, stored: int = 400
-    ):
+    def __init__(self, notes: pd.DataFrame, shares, split: NSynthSplit, network: str, stored: int = 400):
         told = {
             "kind": "map",
             **{axis: _text(notes[axis].to_numpy("<f4").tobytes()) for axis in "xy"},
@@ -218,9 +178,7 @@ class NoteMap(NoteView):
             "total": len(keep_families(split.notes)),
         }
         placed, networks = _placed(notes, split), {network: _answers(notes)}
-        super().__init__(
-            placed, {split.name: split}, run and {network: run}, _spread(placed.index, stored), networks, **told
-        )
+        super().__init__(placed, {split.name: split}, {}, _spread(placed.index, stored), networks, **told)
 
 
 def _spread(places: pd.Index, most: int) -> pd.Index:
@@ -228,11 +186,9 @@ def _spread(places: pd.Index, most: int) -> pd.Index:
     return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)].unique()
 
 
-def _placed(table: pd.DataFrame, split: NSynthSplit | None) -> pd.DataFrame:
+def _placed(table: pd.DataFrame, split: NSynthSplit) -> pd.DataFrame:
     """What `NoteView` asks of notes that were tested; `InputError` if the split lacks one of them."""
     notes = table[["note_str", "instrument", "pitch", "velocity"]].reset_index(drop=True)
-    if split is None:
-        return notes.assign(split="test", row=-1)
     rows = pd.Index(split.notes["note_str"]).get_indexer(notes["note_str"])
     if (rows < 0).any():
         missing = notes["note_str"][rows < 0].iloc[0]

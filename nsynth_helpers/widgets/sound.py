@@ -24,16 +24,8 @@ class SoundExplorer(NoteView):
     Near is what the first network takes for alike: the distance (Euclidean) between what its output layer sees of the
     sound and of each train note. Only the chosen notes go to the browser; nothing is written to disk.
 
-    Parameters
-    ----------
-    sound : Sound
-        Shown first, and by the report: what `prepare_sound` returns.
-    train : NSynthSplit
-        Where the nearest notes come from.
-    runs : mapping of str to Run
-        Trained networks, none that reads final states.
-    name : str
-        How the first sound is called.
+    A `sound` from `prepare_sound` is shown first, and by the report, under its `name`; none of the trained networks
+    (`runs`, by name) may read final states.
     """
 
     def __init__(self, sound: Sound, train: NSynthSplit, runs: Mapping[str, Run], name: str = "your sound"):

