@@ -201,14 +201,12 @@ def file_lock(lock: Path, doing: str) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     turn = FileLock(lock)
     try:
-        turn.acquire(timeout=0)
+        held = turn.acquire(timeout=0)
     except Timeout:
         tqdm.write(f"Another process {doing}; waiting for it.", file=sys.stderr)
-        turn.acquire()
-    try:
+        held = turn.acquire()
+    with held:
         yield
-    finally:
-        turn.release()
 
 
 @contextmanager

@@ -42,8 +42,8 @@ from nsynth_helpers.settings import (
 )
 
 WAVEFORMS, NOTES, RECORD = "waveforms.int16", "notes.parquet", "cache.json"
-# All that a cache, or the build of one, ever holds; decoded.txt is from builds of earlier versions.
-OWN_FILES = (WAVEFORMS, NOTES, RECORD, f"{RECORD}.*.tmp", "decoded.txt")
+# All that a cache, or the build of one, ever holds.
+OWN_FILES = (WAVEFORMS, NOTES, RECORD, f"{RECORD}.*.tmp")
 IS_RIGHT = dict.fromkeys(("note_str", "family", "source", "instrument", "qualities"), pd.api.types.is_string_dtype)
 IS_RIGHT |= dict.fromkeys(("label", "pitch", "velocity"), pd.api.types.is_integer_dtype)
 # libsndfile's int16 of these is not what they hold: it does not scale floats (soundfile's floats are int16 / 32768),

@@ -24,9 +24,9 @@ from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.runs import (
     LOCK_FILE,
     RunConfig,
-    data_digests,
     describe_environment,
     remove_run,
+    run_folder,
     write_table,
 )
 
@@ -252,8 +252,7 @@ def read_results(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=KEY + MEASURES)
     with reading(path, "choose another file, or a new one"):
         # A table whose variants are all numbers, such as batch sizes, would be read as numbers otherwise.
-        table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str, "change": str})
-        table = table.rename(columns={"change": "variant"})[KEY + MEASURES]  # the column's name until November 2026
+        table = pd.read_csv(path, dtype={"data": str, "group": str, "variant": str})[KEY + MEASURES]
         return table.astype(dict.fromkeys(MEASURES, float) | dict.fromkeys(COUNTS, int))
 
 
@@ -298,9 +297,10 @@ def train_trial(trial: Trial, settings: Settings, real_folder: Path | None = Non
     config = trial.variant.config(trial.seed)
     data = "mini" if trial.data == MINI_DATA else str(real_folder)
     # Several processes of one training would each begin the whole grid; a grid's own are its jobs.
-    settings = replace(settings, data=data, seconds=config.seconds, devices=1, nodes=1)
+    runs = settings.runs / "ablations"
+    settings = replace(settings, data=data, seconds=config.seconds, devices=1, nodes=1, runs=runs)
     splits = load_splits(settings)
-    folder = settings.runs / "ablations" / f"{config.network}-{config.digest(data_digests(splits))}"
+    folder = run_folder(settings, config, splits)
     run = fit(config, splits, settings, folder)
     predictions = run.predictions("test")
     predicted = np.array(FAMILIES)[predictions[LOGITS].to_numpy().argmax(axis=1)]
