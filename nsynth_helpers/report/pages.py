@@ -33,12 +33,7 @@ DRAWING_SECONDS, PRINT_SECONDS = 20, 300
 class Pages:
     """The pages of one folder, with links back and on, and their sounds, each stored once.
 
-    Parameters
-    ----------
-    folder : Path
-        Where they are written.
-    titles : dict of str to str
-        From the name of each page, in their order, to its title; ``index`` comes before them.
+    `titles` go from the name of each page, in their order, to its title; ``index`` comes before them.
     """
 
     def __init__(self, folder: Path, titles: dict[str, str]):

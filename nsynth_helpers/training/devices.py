@@ -20,13 +20,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 1 << 28  # of glibc's m
 
 
 def choose_device(device: str) -> torch.device:
-    """The device of a setting: ``auto`` takes CUDA, then MPS, then the CPU.
-
-    Raises
-    ------
-    InputError
-        If the named device is not there.
-    """
+    """The device of a setting: ``auto`` takes CUDA, then MPS, then the CPU; `InputError` if it is not there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name, there in available.items() if there)
@@ -38,10 +32,7 @@ def choose_device(device: str) -> torch.device:
 def choose_precision(precision: str, device: str) -> str:
     """Lightning's precision of a setting: ``auto`` is ``bf16-mixed`` where the device has instructions for bfloat16.
 
-    Raises
-    ------
-    InputError
-        If it is ``bf16-mixed``, and this processor has no LSTM in bfloat16.
+    `InputError` if it is ``bf16-mixed``, and this processor has no LSTM in bfloat16.
     """
     kind = choose_device(device).type
     if precision == "bf16-mixed" and kind == "cpu" and not has_bfloat16_lstm():
@@ -72,18 +63,13 @@ def has_bfloat16_lstm() -> bool:
 def in_shares(network: nn.Module, processes: int = 1) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """A function that gives ``network(frames)``, computed in shares side by side, with torch's threads for the CPU.
 
-    The products of a recurrent step are so small that OpenMP's threads wait for one another most of the time, and
-    beside other work nearly all of it. Notes do not know of one another: a thread can take some of them through all
-    steps alone.
+    So many `processes` on this machine have the threads between them. The products of a recurrent step are so small
+    that OpenMP's threads wait for one another most of the time, and beside other work nearly all of it. Notes do not
+    know of one another: a thread can take some of them through all steps alone.
 
     Gradients reach the weights alone. They are summed in the order of the shares: the same number of threads gives the
     same bits, and one thread, up to 32 notes, those of the whole batch. A network that draws random numbers or lets the
     notes of a batch meet, as batch normalisation does, is trained on whole batches by OpenMP's threads.
-
-    Parameters
-    ----------
-    processes : int
-        Processes on this machine that have torch's threads between them.
     """
     _keep_freed_memory()
     threads = torch.get_num_threads()

@@ -14,7 +14,6 @@ from pathlib import Path
 import lightning
 import pandas as pd
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
@@ -52,6 +51,7 @@ from nsynth_helpers.training.runs import (
 GRACE = 5  # seconds in which a process is ended by the first of its machine, before it speaks for itself
 # What a torchrun, mpirun or Slurm that starts every process sets.
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def fit(
@@ -64,26 +64,16 @@ def fit(
 ) -> Run:
     """Train a network, test its best and its last model, and return the finished run.
 
+    The configuration alone says what is learnt; the settings name devices, nodes, and where runs lie. Of several
+    processes, which share each batch, the first writes, and all return once the run is finished.
+
     A finished run of the same configuration and data is returned as it is, or tested again where the test split is
-    another. An interrupted one goes on after its last whole epoch. Without a `path`, the run is noted in the manifest
-    of ``settings.runs``.
+    another; with `retrain` it is thrown away. An interrupted one goes on after its last whole epoch. The run's folder
+    is `path`; without one, it is named after network and digest, and the run is noted in the manifest of
+    ``settings.runs``.
 
-    Parameters
-    ----------
-    settings : Settings
-        Device, devices, nodes, and where runs lie; the configuration alone says what is learnt. Of several processes,
-        which share each batch, the first writes, and all return once the run is finished.
-    path : pathlib.Path, optional
-        The run's folder; one named after network and digest by default.
-    retrain : bool
-        Throw a run that is there away and train again.
-
-    Raises
-    ------
-    InputError
-        If the folder holds anything but a run of this configuration and data, or this cannot be trained here.
-    TrainingStopped
-        If it is interrupted.
+    An `InputError` is raised if the folder holds anything but a run of this configuration and data, or this cannot be
+    trained here; `TrainingStopped`, if it is interrupted.
     """
     _check(config, splits, settings)
     folder, retrain = path or run_folder(settings, config, splits), retrain or settings.retrain
@@ -120,12 +110,8 @@ def find_run(settings: Settings, config: RunConfig, splits: dict[str, NSynthSpli
 
     A run that was tested on another test split is tested again. The committed one (``results/mini-<network>``) may
     have been made with other settings: its ``path`` and ``record`` say which, and the notebook shows them. What was
-    found is noted in the manifest of ``settings.runs``.
-
-    Raises
-    ------
-    InputError
-        If neither is there, or the committed one alone, which was tested on other notes.
+    found is noted in the manifest of ``settings.runs``. `InputError` if neither is there, or the committed one alone,
+    which was tested on other notes.
     """
     run = Run(run_folder(settings, config, splits))
     if run.finished and not was_tested_on(run, splits["test"]):
@@ -288,22 +274,18 @@ class FamilyClassifier(lightning.LightningModule):
 
     def configure_optimizers(self):
         """The optimizer that the configuration names, and the schedule of its learning rate, step by step."""
-        optimizer = self._optimizer()
-        if self.config.schedule == "constant":
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        # Momentum stays what the configuration says.
-        schedule = OneCycleLR(optimizer, self.config.learning_rate, steps, cycle_momentum=False)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        config, weights = self.config, self.network.parameters()
+        config = self.config
         # Torch's fused step rounds differently: in float32, the runs of a CPU stay what they were.
         fused = config.precision == "bf16-mixed" or self.device.type == "cuda"
         options = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": fused}
-        if config.optimizer == "sgd":
-            return torch.optim.SGD(weights, momentum=config.momentum, **options)
-        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](weights, **options)
+        options |= {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+        optimizer = OPTIMIZERS[config.optimizer](self.network.parameters(), **options)
+        if config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        # Momentum stays what the configuration says.
+        schedule = OneCycleLR(optimizer, config.learning_rate, steps, cycle_momentum=False)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class RunRecorder(lightning.Callback):
@@ -343,7 +325,6 @@ class EpochProgress(lightning.Callback):
     """One progress bar for the whole training, in terminals and notebooks."""
 
     def on_train_start(self, trainer, module) -> None:
-        """Open the bar where the training starts or resumes."""
         steps = trainer.num_training_batches
         self.bar = tqdm(
             total=trainer.max_epochs * steps,
@@ -355,11 +336,9 @@ class EpochProgress(lightning.Callback):
         )
 
     def on_train_batch_end(self, *_) -> None:
-        """One batch further."""
         self.bar.update()
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        """Show the epoch's losses and accuracies."""
         values = {name: f"{float(trainer.callback_metrics[name]):.3f}" for name in HISTORY_COLUMNS[1:5]}
         self.bar.set_postfix(epoch=trainer.current_epoch + 1, **values)
 
@@ -384,6 +363,8 @@ def _train(trainer: lightning.Trainer, config: RunConfig, splits, settings: Sett
         module = FamilyClassifier(network, config, compute)
         state, recorder.rows = _resume(recorder.folder, module)
         if trainer.is_global_zero:
+            if state:
+                write_table(recorder.folder / "history.csv", pd.DataFrame(recorder.rows))
             _meet(trainer, True)
         # Batches come from a memory map with one index: loader processes would only add copies.
         warnings.simplefilter("ignore", PossibleUserWarning)
@@ -400,18 +381,12 @@ def _resume(folder: Path, module: FamilyClassifier) -> tuple[Path | None, list[d
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-        done, recorder = state["epoch"] + 1, state["callbacks"].get(RunRecorder.__name__)
-        # States of before November 2026 have no rows.
-        rows = recorder["rows"] if recorder else read_history(folder)[:done].to_dict("records")
-        damaged = [row["epoch"] for row in rows] != [*range(1, done + 1)] or not state["loops"]
-    except InputError:
-        raise
+        rows = state["callbacks"][RunRecorder.__name__]["rows"]
+        damaged = [row["epoch"] for row in rows] != [*range(1, state["epoch"] + 2)] or not state["loops"]
     except Exception:  # whatever unpickling, or a look into what was unpickled, stumbles over
         damaged = True
     if damaged:
         raise InputError(f"{path} is damaged or of another version; delete it to train this run from its first epoch.")
-    if rank_zero_only.rank == 0:
-        write_table(folder / "history.csv", pd.DataFrame(rows))
     return path, rows
 
 

@@ -189,7 +189,6 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The configuration."""
         return self.record["config"]
 
     @cached_property

@@ -105,9 +105,10 @@ def test_a_note_counts_the_same_in_a_short_last_batch(splits, settings):
     assert run.history["valid_loss"][0] == pytest.approx(valid["loss"], rel=1e-6)
 
 
-def test_the_saved_network_gives_the_saved_predictions(tiny_run, splits):
+def test_the_saved_network_gives_the_saved_predictions(tiny_run, splits, monkeypatch):
     run = tiny_run
-    again = predict(run.load_network("best"), TINY.frames(splits["test"]), batch_size=7)
+    monkeypatch.setattr(predicting, "EVALUATION_BATCH", 7)
+    again = predict(run.load_network("best"), TINY.frames(splits["test"]))
     np.testing.assert_allclose(again[LOGITS], run.predictions("test", "best")[LOGITS], atol=1e-5)
 
 
@@ -384,20 +385,6 @@ def test_a_history_never_makes_the_wrong_epoch_the_last(tiny_copy, tiny_run, spl
     assert same_history(run, tiny_run)
     assert run.metrics["last"]["epoch"] == 4
     assert (run.path / "last.safetensors").read_bytes() == (tiny_run.path / "last.safetensors").read_bytes()
-
-
-def test_the_state_of_an_earlier_version_is_gone_on_from(interrupted, tiny_run, splits, settings):
-    """It knew no rows: those of the history are taken, if they are whole."""
-    state = torch.load(interrupted.path / training.RESUME_FILE, weights_only=True)
-    del state["callbacks"]["RunRecorder"]
-    torch.save(state, interrupted.path / training.RESUME_FILE)
-    history = interrupted.path / "history.csv"
-    rows = history.read_text()
-    history.write_text("".join(rows.splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match="delete it"):
-        fit(TINY, splits, settings, interrupted.path)
-    history.write_text(rows)
-    assert same_history(fit(TINY, splits, settings, interrupted.path), tiny_run)
 
 
 def test_weights_that_are_missing_or_of_another_network_are_refused(splits, settings, tmp_path):
