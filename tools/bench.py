@@ -381,18 +381,15 @@ def plot_growth(costs: pd.DataFrame, settings: Settings) -> None:
     whole = costs["measured_steps"] == costs["steps"]
     linear = costs["notes"] * (costs["epoch_s"] / costs["notes"]).median()
     axes[0].plot(costs["notes"], linear, "--", color="0.5", label="in proportion to the notes")
-    axes[1].plot(costs["notes"], costs["notes"] * 2 * SAMPLE_RATE / 1e9, "--", color="0.5", label="the notes on disk")
+    axes[1].plot(costs["notes"], costs["notes"] * 2 * SAMPLE_RATE / 1e9, ":", color="0.5", label="the notes on disk")
     for ax, values in zip(axes, (costs["epoch_s"], costs["anonymous_bytes"] / 1e9), strict=True):
         ax.loglog(costs["notes"][whole], values[whole], "o", color="C0", label="a whole epoch measured")
-        some = f"{costs['measured_steps'].max()} of its steps measured"
+        some = f"estimated from {costs['measured_steps'].max()} of its steps"
         ax.loglog(costs["notes"][~whole], values[~whole], "o", color="C0", markerfacecolor="none", label=some)
     axes[0].set(xlabel="train notes", ylabel="seconds an epoch, training alone")
     axes[1].set(xlabel="train notes", ylabel="anonymous memory, GB")
     legend_below(fig, axes, columns=2)
-    fig.suptitle(
-        "An LSTM's epoch, in float32: hollow circles are a median step\ntimes the steps of an epoch, and what comes "
-        "before the first, not a whole epoch"
-    )
+    fig.suptitle("Time and memory of an LSTM's epoch, in float32")
     save_figure(fig, "bench_growth", settings)
 
 

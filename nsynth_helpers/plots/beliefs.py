@@ -25,9 +25,10 @@ from nsynth_helpers.plots.style import (
 )
 
 STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
-# Of the families of a note's panel, so many are coloured: beside the true one and the answer, those with the highest
-# peaks above this probability.
-MOST_FAMILIES, WORTH_A_NAME, THICK = 4, 0.15, 2.6
+# Of the families of a note's panel, so many are coloured: the true one, the likeliest at the end, and those with the
+# highest peaks above this probability.
+MOST_FAMILIES, LIKELIEST, WORTH_A_NAME = 5, 3, 0.15
+THICK, REST = 2.6, {"color": "0.6", "linewidth": 0.8}
 # Saliency below this is drawn as if it were this; no path at all is drawn grey.
 FAINTEST_SALIENCY = 1e-9
 # A curve of fewer points has its points marked.
@@ -40,22 +41,24 @@ def plot_note_beliefs(
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
     ``beliefs`` goes from network to note_str to an array of shape (steps, 10), a step being `step_seconds` long. A
-    panel colours the true family, the answer and the likeliest others, four at most; the rest is grey.
+    panel colours the true family, the three likeliest at the end and those with the highest peaks, five at most; the
+    rest is grey.
     """
-    columns = len(next(iter(beliefs.values())))
-    fig, axes = plt.subplots(len(beliefs), columns, figsize=PAGE, squeeze=False, sharex=True, sharey=True)
+    columns, size = len(next(iter(beliefs.values()))), WIDE if len(beliefs) == 1 else PAGE
+    fig, axes = plt.subplots(len(beliefs), columns, figsize=size, squeeze=False, sharex=True, sharey=True)
     for row, (network, notes) in zip(axes, beliefs.items(), strict=True):
         for panel, (note_str, belief) in zip(row, notes.items(), strict=True):
             _draw_belief(panel, belief, parse_note_str(note_str)["family"], step_seconds)
             instrument, pitch, velocity = note_str.split("-")
             panel.set_title(f"{instrument}\npitch {int(pitch)}, velocity {int(velocity)}", fontsize=SMALL)
-        row[0].set_ylabel(f"{network}\nprobability")
+        row[0].set_ylabel(f"{network}\nprobability" if len(beliefs) > 1 else "probability")
     for panel in axes[-1]:
         panel.set_xlabel("time in the note (s)")
     named = {name for panel in axes.flat for name in panel.get_legend_handles_labels()[1]}
     key = {name: Line2D([], [], **_family_line(name)) for name in FAMILIES if name in named}
+    key["all others"] = Line2D([], [], **REST)
     key["thick: the true family"] = Line2D([], [], color="0.2", linewidth=THICK)
-    legend_below(fig, [], columns=5, more=key)
+    legend_below(fig, [], columns=6, more=key)
     return fig, axes
 
 
@@ -66,11 +69,11 @@ def _family_line(family: str) -> dict:
 def _draw_belief(ax: Axes, belief: np.ndarray, family: str, step_seconds: float) -> None:
     peaks = belief.max(axis=0)
     true = FAMILIES.index(family)
-    likeliest = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME]
-    coloured = list(dict.fromkeys([true, belief[-1].argmax(), *likeliest]))[:MOST_FAMILIES]
+    high = [number for number in np.argsort(-peaks) if peaks[number] > WORTH_A_NAME]
+    coloured = list(dict.fromkeys([true, *np.argsort(-belief[-1])[:LIKELIEST], *high]))[:MOST_FAMILIES]
     times = np.arange(1, len(belief) + 1) * step_seconds
     for number, name in enumerate(FAMILIES):
-        look = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
+        look = REST | {"zorder": 1}
         if number in coloured:
             look = _family_line(name) | {"linewidth": THICK if number == true else 1.3}
         ax.plot(times, belief[:, number], label=name if number in coloured else None, **look)
