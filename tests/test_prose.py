@@ -38,6 +38,7 @@ FACTS = {
     63.696: "the report's BLSTM",
     45.752: "the group's fully connected network",
     52.515: "the group's convolutional network",
+    0.02: "nats to which the curves of the 2018 LSTM were read off (report_2018.json)",
     21: "lowest pitch of a piano (MIDI)",
     108: "highest pitch of a piano (MIDI)",
     32_767: "largest 16-bit number",
