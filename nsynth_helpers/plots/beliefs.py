@@ -27,7 +27,7 @@ from nsynth_helpers.plots.style import (
 STEP_SECONDS = STEP_SIZE / SAMPLE_RATE
 # Of the families of a note's panel, so many are coloured: the true one, the likeliest at the end, and those with the
 # highest peaks above this probability.
-MOST_FAMILIES, LIKELIEST, WORTH_A_NAME = 5, 3, 0.15
+MOST_FAMILIES, LIKELIEST, WORTH_A_NAME = 6, 3, 0.15
 THICK, REST = 2.6, {"color": "0.6", "linewidth": 0.8}
 # Saliency below this is drawn as if it were this; no path at all is drawn grey.
 FAINTEST_SALIENCY = 1e-9
@@ -41,7 +41,7 @@ def plot_note_beliefs(
     """The probability of each family while single notes are heard: one row of axes a network, one column a note.
 
     ``beliefs`` goes from network to note_str to an array of shape (steps, 10), a step being `step_seconds` long. A
-    panel colours the true family, the three likeliest at the end and those with the highest peaks, five at most; the
+    panel colours the true family, the three likeliest at the end and those with the highest peaks, six at most; the
     rest is grey.
     """
     columns, size = len(next(iter(beliefs.values()))), WIDE if len(beliefs) == 1 else PAGE
