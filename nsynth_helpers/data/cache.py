@@ -135,7 +135,9 @@ def load_split(settings: Settings, split: str, rebuild: bool = False) -> NSynthS
     """
     with one_sentence(), ExitStack() as held:
         source = find_split(settings.data_folder, split)
-        folder = cache_folder(settings, source)
+        # The folder of a cache is known by where its source is, and how many seconds are kept.
+        place = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:8]
+        folder = settings.cache / f"{settings.data_name}-{place}-{settings.seconds:g}s" / split
         try:
             held.enter_context(file_lock(folder.with_name(folder.name + ".lock"), f"prepares {folder}"))
         except OSError:
@@ -145,12 +147,6 @@ def load_split(settings: Settings, split: str, rebuild: bool = False) -> NSynthS
         if rebuild or not (folder / RECORD).exists():
             prepare(source, folder, settings.seconds, settings.workers, settings.skip_bad)
         return _open(source, folder, settings)
-
-
-def cache_folder(settings: Settings, source: SplitSource) -> Path:
-    """Where a split's cache lies: keyed by where the source is and how many seconds are kept."""
-    place = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:8]
-    return settings.cache / f"{settings.data_name}-{place}-{settings.seconds:g}s" / source.split
 
 
 def prepare(source: SplitSource, folder: Path, seconds: float = 1.0, workers: int = 0, skip_bad: bool = False) -> None:

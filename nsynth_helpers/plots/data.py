@@ -14,11 +14,12 @@ from nsynth_helpers.data.metadata import (
     OFFICIAL_FAMILIES,
     PIANO_PITCHES,
     SOURCES,
+    SPLITS,
     instrument_overlap,
     keep_families,
     seen_in,
 )
-from nsynth_helpers.plots.style import COLOURS, HATCHES, PAGE, WIDE, legend_below, new_axes, splits_in_order
+from nsynth_helpers.plots.style import COLOURS, HATCHES, PAGE, WIDE, legend_below, new_axes
 
 
 def plot_note_counts(sources: pd.DataFrame) -> tuple[Figure, np.ndarray]:
@@ -26,7 +27,7 @@ def plot_note_counts(sources: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 
     ``sources`` has the notes by split and family (index) and source (columns): `DataReport.sources`.
     """
-    splits = splits_in_order(sources.index.unique("split"))
+    splits = sorted(sources.index.unique("split"), key=SPLITS.index)
     fig, [panels] = plt.subplots(1, len(splits), figsize=WIDE, squeeze=False, sharey=True)
     for panel, split in zip(panels, splits, strict=False):
         counts = sources.loc[split]
@@ -46,7 +47,7 @@ def plot_pitches(notes: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
     """
     fig, ax = new_axes(ax, PAGE)
     families = [family for family in OFFICIAL_FAMILIES if family in set(notes["family"])]
-    splits = splits_in_order(notes["split"])
+    splits = sorted(notes["split"].unique(), key=SPLITS.index)
     height = 0.8 / len(splits)
     look = {"whis": (0, 100), "medianprops": {"color": "white", "linewidth": 3}, "patch_artist": True}
     for number, split in enumerate(splits):

@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nsynth_helpers.data.metadata import DROPPED_FAMILY, FAMILIES, SPLITS
+from nsynth_helpers.data.metadata import DROPPED_FAMILY, FAMILIES
 from nsynth_helpers.settings import Settings, atomic_write
 
 # The two figure sizes of the project, in inches, as wide as a page: one row of axes, and a page of them.
@@ -92,8 +92,3 @@ def label_once(fig: Figure, panels) -> None:
     fig.supylabel(panels[0].get_ylabel(), fontsize=SMALL)
     for panel in panels:
         panel.set(xlabel="", ylabel="")
-
-
-def splits_in_order(splits) -> list[str]:
-    """The splits that there are, as everybody names them: train, valid, test."""
-    return sorted(set(splits), key=SPLITS.index)

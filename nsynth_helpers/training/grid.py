@@ -37,6 +37,8 @@ MEASURES = [
     *("train_accuracy", "train_loss", "train_notes", "parameters", "seconds"),
 ]
 ANSWERED = dict.fromkeys([*KEY, "note_str", "predicted"], "category") | {"epochs": "int16", "seed": "int16"}
+# Beside a table of results, for its name's ending: the machine that last filled it, and what each network answered.
+ENVIRONMENT, OUTCOMES = ".environment.json", ".outcomes.parquet"
 COUNTS = ["epochs", "seed", "test_notes", "train_notes", "parameters"]
 CORE_EPOCHS, MINOR_EPOCHS = 20, 10
 MINI_DATA, REAL_DATA = "nsynth-mini", "nsynth"
@@ -63,7 +65,6 @@ class Variant:
         return f"{kind} BLSTM" if self.network == "blstm" and self.name != f"{kind} BLSTM" else f"{kind} LSTM"
 
     def config(self, seed: int) -> RunConfig:
-        """The configuration of this row with one seed."""
         return RunConfig(self.network, self.network_arguments, epochs=self.epochs, seed=seed, **self.changes)
 
 
@@ -182,7 +183,7 @@ def run_grid(
     # Refused before hours of training: what could not be read or must not be written over.
     if results.suffix != ".csv":
         raise InputError(f"{results} is no csv file; choose a name that ends in .csv for the table.")
-    environment = environment_file(results)
+    environment = results.with_suffix(ENVIRONMENT)
     if environment.exists():
         validated(Environment, environment.read_bytes(), environment, "choose another name for the table beside it")
     read_outcomes(results)
@@ -205,13 +206,13 @@ def _todo(grid: list[Trial], results: Path) -> list[Trial]:
 def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Path | None, jobs: int) -> None:
     """Train trials; each adds its row to the table as it ends."""
     threads = max(1, torch.get_num_threads() // jobs)
-    write_json(environment_file(results), describe_environment() | {"jobs": jobs, "torch_threads": threads})
+    write_json(results.with_suffix(ENVIRONMENT), describe_environment() | {"jobs": jobs, "torch_threads": threads})
     with tqdm(total=len(todo), desc="ablations", unit="training", disable=progress_is_off()) as progress:
         for trial, (row, answers, folder) in _trained(todo, settings, real_folder, jobs, threads):
             # Answers first, those of a kill before the row was written gone: each row has its answers, once.
             tables = [read_outcomes(results), answers.assign(**trial.key)[list(ANSWERED)]]
             kept = pd.concat(tables).drop_duplicates([*KEY, "note_str"], keep="last")
-            write_table(outcomes_file(results), kept.astype(ANSWERED))
+            write_table(results.with_suffix(OUTCOMES), kept.astype(ANSWERED))
             rows = [*read_results(results).to_dict("records"), row]
             write_table(results, pd.DataFrame(rows, columns=KEY + MEASURES))
             # Only now: a kill before this line leaves the finished run, from which the row is made again at once.
@@ -223,22 +224,12 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
             progress.update()
 
 
-def environment_file(results: Path) -> Path:
-    """Where the machine that last filled a table of results is described."""
-    return results.with_suffix(".environment.json")
-
-
-def outcomes_file(results: Path) -> Path:
-    """Where the answers behind a table of results are kept."""
-    return results.with_suffix(".outcomes.parquet")
-
-
 def read_outcomes(results: Path) -> pd.DataFrame:
     """What each network of a table of results answered on its test notes: `KEY`, ``note_str``, ``predicted``.
 
     Empty where there are none: trainings of before December 2026 kept no answers.
     """
-    path = outcomes_file(results)
+    path = results.with_suffix(OUTCOMES)
     with reading(path, "put it back, or delete it"):
         return pd.read_parquet(path)[list(ANSWERED)] if path.exists() else pd.DataFrame(columns=list(ANSWERED))
 

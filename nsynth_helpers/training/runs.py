@@ -239,12 +239,10 @@ def data_digests(splits: dict[str, NSynthSplit]) -> dict[str, str]:
 
 
 def epoch_file(epoch: int) -> str:
-    """The file of one epoch's weights inside a run."""
     return f"epochs/epoch-{epoch:03d}.safetensors"
 
 
 def weight_shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    """The shape of each of a network's weights, by name."""
     return {name: list(weight.shape) for name, weight in weights.items()}
 
 

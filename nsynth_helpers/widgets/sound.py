@@ -39,7 +39,6 @@ class SoundExplorer(NoteView):
         self.show(sound, name)
 
     def show(self, sound: Sound, name: str) -> None:
-        """Show a prepared sound instead of the one before."""
         yours = pd.DataFrame({"note_str": [name], "instrument": name, "pitch": 0, "velocity": 0, "label": 0})
         self.splits[YOURS] = NSynthSplit(YOURS, yours, sound.waveform[None], "")
         for network, believer in self.believers.items():

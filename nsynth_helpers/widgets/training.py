@@ -68,7 +68,6 @@ class TrainingMonitor(lightning.Callback):
         self.curves.tell("finished", run.config.network, epochs, run.history.to_dict("records"), 1.0, 0.0)
 
     def on_train_start(self, trainer, module) -> None:
-        """Show the curves, which are empty as yet."""
         self.curves = TrainingCurves()
         self.recorder = next(each for each in trainer.callbacks if isinstance(each, RunRecorder))
         self.started, self.first_epoch, self.told = time.perf_counter(), trainer.current_epoch, 0.0
@@ -82,12 +81,10 @@ class TrainingMonitor(lightning.Callback):
         self._tell(trainer, module, "running")
 
     def on_train_batch_end(self, trainer, module, outputs, batch, number: int) -> None:
-        """Tell how far the epoch is, a few times a second."""
         if time.perf_counter() - self.told > BETWEEN_UPDATES:
             self._tell(trainer, module, "running", (number + 1) / trainer.num_training_batches)
 
     def on_train_end(self, trainer, module) -> None:
-        """All epochs are there."""
         self._tell(trainer, module, "finished")
 
     def on_exception(self, trainer, module, exception) -> None:

@@ -24,7 +24,7 @@ from nsynth_helpers.analysis.outcomes import confusion_matrix, make_outcomes
 from nsynth_helpers.claims import published
 from nsynth_helpers.claims import reproduce as module
 from nsynth_helpers.claims.reproduce import PUBLISHED_WEIGHTS, published_run, reproduce
-from nsynth_helpers.data.download import Archive, RetryPolicy
+from nsynth_helpers.data.download import RetryPolicy
 from nsynth_helpers.models import build_network
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training.predict import predict
@@ -94,7 +94,7 @@ def settings(tmp_path) -> Settings:
 
 
 def run(site, settings, tmp_path, **options):
-    archives = {"test": Archive(site.md5)}
+    archives = {"test": {"md5": site.md5}}
     own = {"base_url": site.url, "policy": FAST, "base_urls": [site.url], "archives": archives}
     return reproduce(settings, folder=tmp_path / "kept", **own | options)
 

@@ -15,14 +15,13 @@ import sys
 import tarfile
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from nsynth_helpers.data import download as download_module
-from nsynth_helpers.data.download import OFFICIAL_ARCHIVES, OFFICIAL_URLS, Archive, RetryPolicy, download
+from nsynth_helpers.data.download import OFFICIAL_ARCHIVES, OFFICIAL_URLS, RetryPolicy, download
 from nsynth_helpers.settings import InputError, one_sentence
 
 NOTES = 12
@@ -63,8 +62,8 @@ def special(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
     return member
 
 
-def pinned(content: bytes, *splits: str) -> dict[str, Archive]:
-    return {split: Archive(hashlib.md5(content).hexdigest()) for split in splits or ["test"]}
+def pinned(content: bytes, *splits: str) -> dict[str, dict]:
+    return {split: {"md5": hashlib.md5(content).hexdigest()} for split in splits or ["test"]}
 
 
 ARCHIVE = make_archive()
@@ -199,8 +198,8 @@ def assert_finished(folder: Path, content: bytes = ARCHIVE) -> None:
 
 
 def test_official_archives_are_pinned_and_https_comes_first():
-    assert OFFICIAL_ARCHIVES["train"].bytes == 23_815_298_079
-    digests = [digest for archive in OFFICIAL_ARCHIVES.values() for digest in (archive.md5, archive.sha256) if digest]
+    assert OFFICIAL_ARCHIVES["train"]["bytes"] == 23_815_298_079
+    digests = [archive[kind] for archive in OFFICIAL_ARCHIVES.values() for kind in ("md5", "sha256") if kind in archive]
     assert [len(digest) for digest in digests] == [32, 64, 32, 32]
     assert [url.split("/")[0] for url in OFFICIAL_URLS] == ["https:", "http:"]
 
@@ -208,7 +207,7 @@ def test_official_archives_are_pinned_and_https_comes_first():
 @pytest.mark.parametrize("pin", [{"md5": "0" * 32}, {"sha256": "0" * 64}, {"bytes": 17}])
 def test_an_archive_that_is_not_the_pinned_one_is_refused(server, tmp_path, pin):
     (fact,) = pin
-    assert f"{fact} is " in refusal(server, tmp_path, archives={"test": replace(TINY["test"], **pin)})
+    assert f"{fact} is " in refusal(server, tmp_path, archives={"test": TINY["test"] | pin})
 
 
 def test_download_verifies_and_records(server, tmp_path):
@@ -667,16 +666,16 @@ def test_really_full_disk_leaves_a_usable_part(server, small_disk, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from nsynth_helpers.data.download import Archive, RetryPolicy, download
+from nsynth_helpers.data.download import RetryPolicy, download
 
 url, folder, md5 = sys.argv[1:]
 print("ready", flush=True)
-download(["test"], Path(folder), [url], {"test": Archive(md5)}, RetryPolicy(5, 0.01, 0.1))
+download(["test"], Path(folder), [url], {"test": {"md5": md5}}, RetryPolicy(5, 0.01, 0.1))
 """
 
 
 def start_child(server, folder, **variables) -> subprocess.Popen:
-    arguments = [server.url, str(folder), TINY["test"].md5]
+    arguments = [server.url, str(folder), TINY["test"]["md5"]]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, *arguments],
         stdout=subprocess.PIPE,

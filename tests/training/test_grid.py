@@ -22,13 +22,13 @@ from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training import grid as ablations
 from nsynth_helpers.training.grid import (
     CORE_EPOCHS,
+    ENVIRONMENT,
     GRID,
     MINI_DATA,
     MINOR_EPOCHS,
+    OUTCOMES,
     REAL_DATA,
     Variant,
-    environment_file,
-    outcomes_file,
     read_outcomes,
     read_results,
     run_grid,
@@ -160,7 +160,7 @@ def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupte
     table = run_grid(trials(LONG), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
     assert not any(runs.iterdir()), "a run was left behind although its row is kept"
-    assert json.loads(environment_file(results).read_text())["jobs"] == 1
+    assert json.loads(results.with_suffix(ENVIRONMENT).read_text())["jobs"] == 1
 
 
 def test_jobs_side_by_side_give_the_same_rows_and_die_with_their_parent(notes, settings, uninterrupted, tmp_path):
@@ -235,7 +235,7 @@ def test_what_each_network_answered_is_kept_once_also_after_a_kill_before_its_ro
 
 def test_a_damaged_table_of_answers_is_refused_before_the_training(notes, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained for a table that is not one"))
-    outcomes_file(tmp_path / "ablations.csv").write_text("a list")
+    (tmp_path / "ablations.csv").with_suffix(OUTCOMES).write_text("a list")
     with pytest.raises(InputError, match=r"outcomes\.parquet cannot be used"):
         run_grid(trials(TWO), tmp_path / "ablations.csv", settings, notes)
 
