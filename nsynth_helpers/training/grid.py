@@ -21,14 +21,7 @@ from nsynth_helpers.data.metadata import FAMILIES, LOGITS, SPLITS, keep_families
 from nsynth_helpers.models import count_parameters
 from nsynth_helpers.settings import InputError, Settings, file_lock, progress_is_off, reading, validated, write_json
 from nsynth_helpers.training.fit import fit
-from nsynth_helpers.training.runs import (
-    LOCK_FILE,
-    RunConfig,
-    describe_environment,
-    remove_run,
-    run_folder,
-    write_table,
-)
+from nsynth_helpers.training.runs import LOCK_FILE, RunConfig, describe_environment, remove_run, run_folder, write_table
 
 # The columns of a table of results: what tells one training from every other, then how it went.
 KEY = ["data", "group", "variant", "epochs", "seed"]
