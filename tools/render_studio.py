@@ -1,4 +1,4 @@
-"""Make the training data of the studio network: notes of free synthesizers, in NSynth's layout, and real notes.
+"""Make training data for the studio network: notes of free synthesizers, in NSynth's layout, and real notes.
 
 A maintainers' script; what it writes is not committed. It needs the Debian packages of `PACKAGES` and
 ``pip install soundfile soxr scipy tqdm``, and takes about half an hour of one core.
@@ -332,9 +332,11 @@ def main() -> None:
         help="the part of the real instruments that is valid and test, not train; without it all real notes are in "
         "train, and valid and test repeat those of the first part, so that they say nothing about new instruments",
     )
+    parser.add_argument("--real-alone", action="store_true", help="render nothing: the data of the studio network")
     parser.add_argument("--seed", type=int, default=2018)
     arguments = parser.parse_args()
     rendered = [(arguments.rendered or arguments.folder / "rendered") / collection for collection in COLLECTIONS]
+    rendered = [] if arguments.real_alone else rendered
     try:
         for place in rendered:
             if not place.exists():
