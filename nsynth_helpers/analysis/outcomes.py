@@ -16,10 +16,15 @@ def make_outcomes(predictions: pd.DataFrame) -> pd.DataFrame:
     """What was predicted for each note, whether it is right, and how surely.
 
     From one row a note, of one checkpoint and one split, as `Run.predictions` and `predict` give them: ``note_str``,
-    ``family`` (the true one), ``logit_bass`` to ``logit_vocal``. The table has ``predicted``, ``correct`` (bool),
-    ``probability`` (softmax, of the predicted family), ``true_probability`` (of the true family), ``margin`` (logit of
-    the predicted minus logit of the true family, 0 when correct), ``loss`` (cross-entropy in nats), and from the note's
-    name ``label`` (0 to 9), ``source``, ``instrument``, ``pitch``, ``velocity``.
+    ``family`` (the true one), ``logit_bass`` to ``logit_vocal``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The predictions with ``predicted``, ``correct`` (bool), ``probability`` (softmax, of the predicted family),
+        ``true_probability`` (of the true family), ``margin`` (logit of the predicted minus logit of the true family, 0
+        when correct), ``loss`` (cross-entropy in nats), and from the note's name ``label`` (0 to 9), ``source``,
+        ``instrument``, ``pitch``, ``velocity``.
 
     Examples
     --------

@@ -143,10 +143,15 @@ class NSynthDataModule(lightning.LightningDataModule):
     With `shuffle` the training notes are mixed anew in every epoch (the 2018 code did not): with `seed`, epoch k meets
     the same order however often the training was interrupted.
 
-    With `sampling` ``all``, an epoch has each note once, as in 2018; ``balanced`` and ``nsynth`` draw notes with
-    replacement, the families equally often, or as often as nsynth-train has them. A note of a rendered instrument is
-    drawn `rendered_weight` times as often as a real one, and `notes_per_epoch` notes in an epoch, as many as there are
-    by default; what differs from these defaults also draws.
+    Parameters
+    ----------
+    sampling : {"all", "balanced", "nsynth"}
+        Each note once, as in 2018; or notes drawn with replacement, the families equally often or as often as
+        nsynth-train has them.
+    rendered_weight : float
+        How often a note of a rendered instrument is drawn against a real one; other than 1, notes are drawn.
+    notes_per_epoch : int, optional
+        Notes drawn in an epoch; as many as there are by default.
     """
 
     def __init__(

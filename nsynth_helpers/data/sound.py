@@ -35,9 +35,17 @@ def prepare_sound(sound: bytes | np.ndarray, rate: int | None = None, seconds: f
     The onset is the energy rule of ``librosa.effects.trim`` (McFee et al., 2015) in frames of 20 ms, one every step;
     the resampler is soxr's ``HQ``. What is too short is filled up with silence.
 
-    The sound is the content of a WAV, FLAC, Ogg or MP3 file of any rate and channels, or samples of shape (frames,) or
-    (frames, channels) with their `rate` in Hz. An `InputError` is raised if it is no audio, empty, silent, longer than
-    60 s, a file of over 20 MB, or has samples that are no numbers.
+    Parameters
+    ----------
+    sound : bytes or numpy.ndarray
+        A WAV, FLAC, Ogg or MP3 file of any rate and channels; or samples, of shape (frames,) or (frames, channels).
+    rate : int, optional
+        Of samples, in Hz; a file knows its own.
+
+    Raises
+    ------
+    InputError
+        If it is no audio, empty, silent, longer than 60 s, a file of over 20 MB, or has samples that are no numbers.
     """
     mono, rate = _decode(sound) if isinstance(sound, bytes) else (np.asarray(sound, np.float32), rate)
     if not len(mono):

@@ -64,16 +64,26 @@ def fit(
 ) -> Run:
     """Train a network, test its best and its last model, and return the finished run.
 
-    The configuration alone says what is learnt; the settings name devices, nodes, and where runs lie. Of several
-    processes, which share each batch, the first writes, and all return once the run is finished.
-
     A finished run of the same configuration and data is returned as it is, or tested again where the test split is
-    another; with `retrain` it is thrown away. An interrupted one goes on after its last whole epoch. The run's folder
-    is `path`; without one, it is named after network and digest, and the run is noted in the manifest of
-    ``settings.runs``.
+    another. An interrupted one goes on after its last whole epoch. Without a `path`, the run is noted in the manifest
+    of ``settings.runs``.
 
-    An `InputError` is raised if the folder holds anything but a run of this configuration and data, or this cannot be
-    trained here; `TrainingStopped`, if it is interrupted.
+    Parameters
+    ----------
+    settings : Settings
+        Device, devices, nodes, and where runs lie; the configuration alone says what is learnt. Of several processes,
+        which share each batch, the first writes, and all return once the run is finished.
+    path : pathlib.Path, optional
+        The run's folder; one named after network and digest by default.
+    retrain : bool
+        Throw a run that is there away and train again.
+
+    Raises
+    ------
+    InputError
+        If the folder holds anything but a run of this configuration and data, or this cannot be trained here.
+    TrainingStopped
+        If it is interrupted.
     """
     _check(config, splits, settings)
     folder, retrain = path or run_folder(settings, config, splits), retrain or settings.retrain
@@ -110,8 +120,12 @@ def find_run(settings: Settings, config: RunConfig, splits: dict[str, NSynthSpli
 
     A run that was tested on another test split is tested again. The committed one (``results/mini-<network>``) may
     have been made with other settings: its ``path`` and ``record`` say which, and the notebook shows them. What was
-    found is noted in the manifest of ``settings.runs``. `InputError` if neither is there, or the committed one alone,
-    which was tested on other notes.
+    found is noted in the manifest of ``settings.runs``.
+
+    Raises
+    ------
+    InputError
+        If neither is there, or the committed one alone, which was tested on other notes.
     """
     run = Run(run_folder(settings, config, splits))
     if run.finished and not was_tested_on(run, splits["test"]):

@@ -32,7 +32,13 @@ EVALUATION_BATCH = 256
 
 @torch.inference_mode()
 def predict(network: nn.Module, notes: NSynthDataset, device: str = "auto") -> pd.DataFrame:
-    """``note_str``, ``family`` and the logits of every note, in order: ten float32 columns ``logit_<family>``."""
+    """The logits of every note, in float32.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of the notes: ``note_str``, ``family`` and ten float32 columns ``logit_<family>``.
+    """
     place = choose_device(device)
     network = network.to(place).eval()
     with in_shares(network) as compute:
@@ -95,8 +101,12 @@ def test_every_epoch(run: Run, test: NSynthSplit, settings: Settings) -> pd.Data
     """Test the weights of each epoch, once; the table is kept in the run as ``test_by_epoch.csv``.
 
     For looking back at how models could have been chosen; none is chosen by it. A kept run has its table, but no
-    longer the weights. A run that was tested on other notes is refused. The table's columns are ``epoch``,
-    ``test_loss`` and ``test_accuracy`` (a fraction).
+    longer the weights. A run that was tested on other notes is refused.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``epoch``, ``test_loss`` and ``test_accuracy`` (a fraction).
     """
     if not has_notes_of(run, test):
         raise InputError(f"{run.path} was tested on other notes than these; let `fit` test it again first.")

@@ -107,11 +107,18 @@ class NoteView(view.View):
 class NoteExplorer(NoteView):
     """Choose a note by split, family, source, instrument, pitch and velocity; see it, hear it, walk on from it.
 
-    The menus narrow one another. Two notes can stand side by side, and the family can be hidden until it is guessed
-    (`ask` opens it so). `splits` are what `load_splits` returns; ``synth_lead`` is offered, too: it belongs to NSynth,
-    though not to the networks. The beliefs of trained networks (`runs`, by name; none that reads final states) are
-    drawn below the note. The notebook and the report hold so many notes, `stored`, spread over the families; a kernel
-    plays all of them.
+    The menus narrow one another. Two notes can stand side by side, and the family can be hidden until it is guessed.
+
+    Parameters
+    ----------
+    splits : mapping of str to NSynthSplit
+        What `load_splits` returns. ``synth_lead`` is offered, too: it belongs to NSynth, though not to the networks.
+    runs : mapping of str to Run, optional
+        Trained networks whose beliefs are drawn below the note; none that reads final states.
+    ask : bool
+        Open with the family hidden.
+    stored : int
+        How many notes, spread over the families, the notebook and the report hold; a kernel plays all of them.
     """
 
     def __init__(self, splits, runs: Mapping[str, Run] | None = None, ask: bool = False, stored: int = 60):
@@ -123,9 +130,21 @@ class NoteExplorer(NoteView):
 class ConfusionExplorer(NoteView):
     """A confusion matrix whose cells are entered: their notes by margin, and each network's answer to the same note.
 
-    `outcomes` go from network to what `analysis.make_outcomes` returns, all of the same notes of the split (else
-    `InputError`). The beliefs of trained networks (`runs`, by the same names) are drawn below the note. The notebook
-    and the report hold so many notes, `stored`, whole: the first ones of every cell.
+    Parameters
+    ----------
+    outcomes : mapping of str to pandas.DataFrame
+        From network to what `analysis.make_outcomes` returns, all of the same notes.
+    split : NSynthSplit
+        Where the notes come from.
+    runs : mapping of str to Run, optional
+        Of the same names: trained networks whose beliefs are drawn below the note.
+    stored : int
+        How many notes, the first ones of every cell, the notebook and the report hold whole.
+
+    Raises
+    ------
+    InputError
+        If the tables are not of the same notes, or the split lacks one of them.
     """
 
     def __init__(
@@ -147,8 +166,16 @@ class ConfusionExplorer(NoteView):
 class ExtremesGallery(NoteView):
     """The surest and the least sure notes of each family, or those nearest to and farthest from a right answer.
 
-    `chosen` is what `analysis.extremes` or `analysis.nearest_and_farthest` returns for one network, by its name; all
-    its notes are stored. With the trained network's run, its beliefs are drawn below the note.
+    Parameters
+    ----------
+    chosen : pandas.DataFrame
+        What `analysis.extremes` or `analysis.nearest_and_farthest` returns for one network; all its notes are stored.
+    split : NSynthSplit
+        Where the notes come from.
+    network : str
+        The network's name.
+    run : Run, optional
+        The trained network, whose beliefs are then drawn below the note.
     """
 
     def __init__(self, chosen: pd.DataFrame, split: NSynthSplit, network: str, run: Run | None = None):
@@ -163,10 +190,18 @@ class ExtremesGallery(NoteView):
 class NoteMap(NoteView):
     """A map of notes by what a network holds of them: heard under the pointer, opened by a click.
 
-    Colour and shape are the family's; a right answer's mark is filled, a wrong one's hollow. `notes` are what
-    `analysis.make_outcomes` returns for one network, by its name, and have places ``x`` and ``y``; `shares` (fractions)
-    are those of the variance that the two axes show. The notebook and the report hold so many notes, `stored`, evenly
-    spread over the table; a kernel plays all of them.
+    Colour and shape are the family's; a right answer's mark is filled, a wrong one's hollow.
+
+    Parameters
+    ----------
+    notes : pandas.DataFrame
+        The columns of `analysis.make_outcomes`, and the places ``x`` and ``y``.
+    shares : sequence of float
+        The shares of the variance that the two axes show (fractions).
+    split, network
+        As for `ExtremesGallery`.
+    stored : int
+        How many notes, evenly spread over the table, the notebook and the report hold; a kernel plays all of them.
     """
 
     def __init__(self, notes: pd.DataFrame, shares, split: NSynthSplit, network: str, stored: int = 400):
