@@ -181,6 +181,8 @@ def over_seeds(results: pd.DataFrame, data: str, variant: str, epochs: int, colu
     From what `training.grid.read_results` returns; a 2018 network is trained for several numbers of epochs.
     """
     rows = results[(results["data"] == data) & (results["variant"] == variant) & (results["epochs"] == epochs)]
+    if rows.empty:
+        return pd.Series(dtype=float)
     return rows.drop_duplicates("seed").set_index("seed")[column].astype(float).dropna().sort_index()
 
 
@@ -246,6 +248,8 @@ def summarise_seeds(results: pd.DataFrame) -> pd.DataFrame:
     and mean ``seconds`` of training.
     """
     columns = [*ROW, "seeds", "mean", "deviation", "learnt", "train_accuracy", "parameters", "seconds"]
+    if results.empty:
+        return pd.DataFrame(columns=columns)
     table = results.groupby(ROW, as_index=False, sort=False).agg(
         seeds=("seed", "nunique"),
         mean=("test_accuracy", "mean"),
