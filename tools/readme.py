@@ -87,7 +87,7 @@ def runs_table() -> str:
     rows = []
     for (group, data, epochs), trained in table.groupby(["group", "data", "epochs"], sort=False):
         seeds = trained["variant"].value_counts()
-        row = (group, DATA_TITLES[data], epochs, len(seeds), f"{seeds.min()} to {seeds.max()}", len(trained))
+        row = (group, DATA_TITLES[data], epochs, len(seeds), " to ".join(map(str, sorted({seeds.min(), seeds.max()}))), len(trained))
         rows.append((*row, f"{trained['seconds'].sum() / 3600:.1f}"))
     return markdown("group, data, epochs, variants, seeds of a variant, trainings, hours", rows)
 
