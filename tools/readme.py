@@ -87,7 +87,8 @@ def runs_table() -> str:
     rows = []
     for (group, data, epochs), trained in table.groupby(["group", "data", "epochs"], sort=False):
         seeds = trained["variant"].value_counts()
-        row = (group, DATA_TITLES[data], epochs, len(seeds), " to ".join(map(str, sorted({seeds.min(), seeds.max()}))), len(trained))
+        fewest_and_most = " to ".join(map(str, sorted({seeds.min(), seeds.max()})))
+        row = (group, DATA_TITLES[data], epochs, len(seeds), fewest_and_most, len(trained))
         rows.append((*row, f"{trained['seconds'].sum() / 3600:.1f}"))
     return markdown("group, data, epochs, variants, seeds of a variant, trainings, hours", rows)
 
