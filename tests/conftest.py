@@ -23,6 +23,8 @@ from nsynth_helpers.training.runs import Run, RunConfig
 
 # What takes a minute or more; `.ci/run` leaves none out.
 LONG = pytest.mark.skipif("NSYNTH_LONG_TESTS" not in os.environ, reason="takes long; set NSYNTH_LONG_TESTS=1")
+# How many seconds a page, a server or a kernel may take on a busy machine.
+PATIENCE = 180
 SECONDS = 0.05
 NOTE_STRS = tuple(f"{family}_acoustic_{7 * label:03d}-{60 + label:03d}-100" for label, family in enumerate(FAMILIES))
 # A training of seconds, for notes such as `tones` makes.

@@ -1,5 +1,6 @@
 """A real JupyterLab on loopback and Debian's Chromium, for tests that touch the widgets as a reader does."""
 
+import json
 import os
 import secrets
 import shutil
@@ -13,11 +14,11 @@ import nbformat
 import pytest
 import requests
 
+from conftest import PATIENCE
 from nsynth_helpers.report.pages import BROWSERS
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
-START_SECONDS, RUN_SECONDS = 120, 180
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,14 @@ class Lab:
             "TQDM_DISABLE": "1",
             "OMP_NUM_THREADS": "1",
         }
-        news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-        news.parent.mkdir(parents=True)
-        news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        # No question of news on the page, and no saving but the tests' own: a save gives up where another is under way.
+        for plugin, chosen in (
+            ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+            ("docmanager-extension/plugin", {"autosave": False}),
+        ):
+            path = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(chosen))
         self.log = (folder / "lab.log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=self.log, stderr=subprocess.STDOUT
@@ -83,12 +89,12 @@ class Lab:
 
     def wait(self) -> None:
         """Until the server answers."""
-        for _ in range(2 * START_SECONDS):
+        for _ in range(2 * PATIENCE):
             assert self.process.poll() is None, (self.folder / "lab.log").read_text()
             try:
                 if requests.get(f"{self.address}/api", timeout=1).ok:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.5)
         raise AssertionError("JupyterLab does not answer:\n" + (self.folder / "lab.log").read_text())
 
@@ -106,8 +112,9 @@ class Lab:
     def show(self, path: str, width: int = 1400, theme: str = "light"):
         """A page with the notebook at a path below the server's folder, as it is."""
         page = self.browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=theme)
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(f"{self.address}/lab/tree/{path}?token={self.token}&reset")
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1000 * START_SECONDS)
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
         if theme == "dark":
             page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
         return page
@@ -124,6 +131,15 @@ class Lab:
         ]
         assert not errors, "\n".join(errors[0]["traceback"])
 
+    def reload(self, page, path: str) -> None:
+        """Save the notebook and load the page again, once the file has every output that is shown."""
+        page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+        shown = [cell.get("outputs", []) for cell in self.cells(page)]
+        saved = [cell.get("outputs", []) for cell in nbformat.read(self.folder / path, 4).cells]
+        assert [len(outputs) for outputs in saved] == [len(outputs) for outputs in shown], "the notebook is not saved"
+        page.reload()
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+
     @staticmethod
     def cells(page) -> list[dict]:
         """The notebook's cells as they would be saved."""
@@ -132,7 +148,7 @@ class Lab:
     def close(self) -> None:
         """End the server and its kernels."""
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
         self.log.close()
 
 

@@ -46,10 +46,8 @@ def test_all_cells_run_and_a_reloaded_page_shows_what_they_gave(lab, page, shots
     cells = lab.cells(page)
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == [*range(1, len(code) + 1)]
-    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    page.reload()
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_function(SHOWN, arg=[len(cell["outputs"]) for cell in code], polling=500, timeout=120_000)
+    lab.reload(page, f"notebooks/{name}")
+    page.wait_for_function(SHOWN, arg=[len(cell["outputs"]) for cell in code], polling=500)
     assert lab.cells(page) == cells
     assert page.evaluate(BROKEN) == []
     page.evaluate("jupyterapp.shell.collapseLeft()")

@@ -131,7 +131,7 @@ def test_a_recording_by_keyboard(page, view):
     # The kernel's word that it is done comes a little after what it drew.
     page.wait_for_function("told => !told.textContent", arg=view.locator("[role=status]").first.element_handle())
     assert button.inner_text() == "● record"
-    assert 1 < float(view.locator(".facts").first.inner_text().split(" s")[0]) < 3
+    assert float(view.locator(".facts").first.inner_text().split(" s")[0]) > 1
 
 
 def test_a_refused_microphone_is_one_sentence(page, view):

@@ -88,6 +88,19 @@ def step(view) -> int:
     return int(view.locator("canvas").first.get_attribute("aria-valuenow"))
 
 
+def play_to_end(page, view) -> list[int]:
+    """The steps that the cursor of a view passes while its sound is played."""
+    canvas = view.locator("canvas").first.element_handle()
+    canvas.evaluate("""canvas => {
+        canvas.passed = [];
+        new MutationObserver(() => canvas.passed.push(Number(canvas.getAttribute("aria-valuenow"))))
+            .observe(canvas, { attributeFilter: ["aria-valuenow"] });
+    }""")
+    view.get_by_role("button", name="play").click()
+    page.wait_for_function("canvas => canvas.passed.at(-1) === 100", arg=canvas)
+    return canvas.evaluate("canvas => canvas.passed")
+
+
 def chosen(view, menu: str) -> str:
     return view.get_by_label(f"{menu} of note A").evaluate("menu => menu.selectedOptions[0].text")
 
@@ -158,11 +171,8 @@ def test_playing_moves_the_cursor_to_the_end(page, explorer):
     canvas.focus()
     page.keyboard.press("Home")
     assert step(explorer) == 1
-    explorer.get_by_role("button", name="play").click()
-    page.wait_for_timeout(350)
-    middle = step(explorer)
-    assert 5 < middle < 95, "the cursor follows the sound"
-    page.wait_for_function("canvas => canvas.getAttribute('aria-valuenow') === '100'", arg=canvas.element_handle())
+    passed = play_to_end(page, explorer)
+    assert passed == sorted(passed) and any(5 < step < 95 for step in passed), "the cursor follows the sound"
     page.wait_for_function(
         "button => button.textContent.includes('play')", arg=explorer.locator(".play").element_handle()
     )
@@ -449,9 +459,7 @@ def test_times_of_an_answer_are_reported(page, shots, record_property):
 
 
 def test_a_reloaded_page_finds_its_widgets_alive(lab, page):
-    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    page.reload()
-    page.wait_for_selector(".nsynth-note-view", timeout=60_000)
+    lab.reload(page, "widgets.ipynb")
     view = shown(page, "explorer")
     before = note(view)
     for _ in range(3):
@@ -479,12 +487,12 @@ def test_stop_button_and_interrupt_end_a_training_in_one_sentence_and_the_cell_g
     for clicks in ([stop], [kernel, interrupt], [stop]):
         page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
         # The head of the table, the epochs of before, and at least one more.
-        view.locator(".unseen tr").nth(done + 1).wait_for(state="attached", timeout=180_000)
+        view.locator(".unseen tr").nth(done + 1).wait_for(state="attached")
         view.get_by_text(re.compile(r" of 30 epochs done, .* left")).wait_for()
         for button in clicks:
             button.click()
         told = view.get_by_text(re.compile(r"stopped after \d+ of 30 epochs; run the cell again to go on"))
-        told.wait_for(timeout=60_000)
+        told.wait_for()
         before, done = done, int(re.search(r"after (\d+) of", told.inner_text())[1])
         assert before < done < 30, "it goes on from there"
         assert view.locator(".unseen tr").count() - 1 == done
