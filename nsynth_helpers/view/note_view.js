@@ -272,7 +272,8 @@ class NotePanel {
     this.element = h("section", { className: "note" }, this.title, this.facts, this.guesses,
       h("div", { className: "bar" }, this.playButton, ...this.zooms), this.canvas, this.message, this.answers, this.table);
     this.audio = new Audio();
-    this.audio.onended = () => this.stop();
+    // On a busy machine the last frame comes too late to bring the cursor here.
+    this.audio.onended = () => { this.moveTo(this.steps - 1); this.stop(); };
     this.listen();
     this.showPlaying();
     tools.panels.add(this);

@@ -97,7 +97,7 @@ def play_to_end(page, view) -> list[int]:
             .observe(canvas, { attributeFilter: ["aria-valuenow"] });
     }""")
     view.get_by_role("button", name="play").click()
-    page.wait_for_function("canvas => canvas.passed.at(-1) === 100", arg=canvas)
+    page.wait_for_function("canvas => canvas.passed.at(-1) === 100", arg=canvas, polling=50)
     return canvas.evaluate("canvas => canvas.passed")
 
 
