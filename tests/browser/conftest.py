@@ -132,11 +132,11 @@ class Lab:
         assert not errors, "\n".join(errors[0]["traceback"])
 
     def reload(self, page, path: str) -> None:
-        """Save the notebook and load the page again, once the file has every output that is shown."""
+        """Save the notebook and load the page again; fails if the file lacks an output that is shown."""
         page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-        shown = [cell.get("outputs", []) for cell in self.cells(page)]
-        saved = [cell.get("outputs", []) for cell in nbformat.read(self.folder / path, 4).cells]
-        assert [len(outputs) for outputs in saved] == [len(outputs) for outputs in shown], "the notebook is not saved"
+        both = self.cells(page), nbformat.read(self.folder / path, 4).cells
+        shown, saved = ([len(cell.get("outputs", [])) for cell in cells] for cells in both)
+        assert saved == shown, "the notebook is not saved"
         page.reload()
         page.wait_for_selector(".jp-Notebook .jp-Cell")
 

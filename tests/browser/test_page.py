@@ -116,7 +116,7 @@ def test_the_sound_plays_offline(opened):
     assert passed == sorted(passed) and any(5 < step < 95 for step in passed)
     explorer.locator("canvas").press("Home")
     page.evaluate("window.requestAnimationFrame = () => 0")
-    assert play_to_end(page, explorer)[-1] == 100, "also where the page is too busy to draw"
+    assert set(play_to_end(page, explorer)) == {100}, "it ends there, too, where the page is too busy to draw"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
