@@ -458,9 +458,13 @@ def test_times_of_an_answer_are_reported(page, shots, record_property):
     print(*lines, sep="\n")
 
 
-def test_a_reloaded_page_finds_its_widgets_alive(lab, page):
+@pytest.mark.parametrize("slower", [1, 2.5])
+def test_a_reloaded_page_finds_its_widgets_alive(lab, page, slower):
+    processor = page.context.new_cdp_session(page)
+    processor.send("Emulation.setCPUThrottlingRate", {"rate": slower})
     lab.reload(page, "widgets.ipynb")
     view = shown(page, "explorer")
+    processor.send("Emulation.setCPUThrottlingRate", {"rate": 1})
     before = note(view)
     for _ in range(3):
         view.get_by_role("button", name="random note").click()
