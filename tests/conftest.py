@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import tarfile
 import zlib
 from dataclasses import replace
@@ -21,6 +22,8 @@ from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.fit import fit
 from nsynth_helpers.training.runs import Run, RunConfig
 
+# Started in the background of a script, the tests and their children would not hear an interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # What takes a minute or more; `.ci/run` leaves none out.
 LONG = pytest.mark.skipif("NSYNTH_LONG_TESTS" not in os.environ, reason="takes long; set NSYNTH_LONG_TESTS=1")
 # How many seconds a page, a server or a kernel may take on a busy machine.

@@ -212,8 +212,6 @@ def test_what_may_not_be_read_or_written(command, folder):
 
 def interrupt(line, file: Path, **options) -> tuple[int, str]:
     """Start a command, press Ctrl-C once it has written a file, and return exit code and stderr."""
-    # A shell that runs the tests in the background lets its children ignore interrupts.
-    options |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen([sys.executable, *line], stderr=subprocess.PIPE, text=True, **options) as process:
         deadline = time.monotonic() + 120
         while not file.exists() or not file.stat().st_size:

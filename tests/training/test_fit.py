@@ -639,8 +639,6 @@ def test_ctrl_c_ends_in_one_sentence_and_the_finished_epochs_go_on(tmp_path):
         **{"NSYNTH_CACHE": str(tmp_path / "cache"), "NSYNTH_DEVICE": "cpu"},
     }
     options = {"stderr": subprocess.PIPE, "text": True, "cwd": PROJECT_ROOT}
-    # Started in the background of a script, the tests and their children would not hear it.
-    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, env=environment, **options) as child:
         deadline = time.monotonic() + 200
         while len(Run(path).history) < 2 and child.poll() is None and time.monotonic() < deadline:
