@@ -73,17 +73,20 @@ def command(folder, tmp_path_factory):
 def test_help_comes_within_a_second_and_loads_no_torch():
     script = """
 import sys, time
+started = time.perf_counter()
 from nsynth_helpers import cli
 sys.argv = ["nsynth_helpers", "--help"]
 try:
     cli.main()
 finally:
-    print("loaded", sorted({"torch", "pandas", "lightning"} & set(sys.modules)), time.process_time())
+    print("loaded", sorted({"torch", "pandas", "lightning"} & set(sys.modules)), time.perf_counter() - started)
 """
-    done = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "123"]
+    # By the clock, so that waiting counts, too; tests beside this one make most tries slower.
+    line = [sys.executable, "-c", script]
+    done = [subprocess.run(line, capture_output=True, text=True, check=True) for _ in range(10)]
     loaded, seconds = zip(*(one.stdout.splitlines()[-1].rsplit(" ", 1) for one in done), strict=True)
     assert set(loaded) == {"loaded []"} and "Commands" in done[0].stdout
-    assert min(map(float, seconds)) < 1  # of the processor's time, which tests beside this one do not take
+    assert min(map(float, seconds)) < 1
 
 
 def test_the_names_of_the_commands_are_those_of_the_rooms():
