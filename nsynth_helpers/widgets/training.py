@@ -10,7 +10,7 @@ from nsynth_helpers import view
 from nsynth_helpers.training.fit import RunRecorder
 from nsynth_helpers.training.runs import Run
 
-BETWEEN_UPDATES = 0.25  # seconds
+BETWEEN_UPDATES = 1  # seconds; a page on a slow machine, told more often, falls behind for good
 
 
 class TrainingCurves(view.View):
@@ -24,9 +24,11 @@ class TrainingCurves(view.View):
         super().__init__(data={"kind": "training"})
         self.asked_to_stop = False
         self.on_msg(self._stop)
+        # JupyterLab from 4.4 speaks to widgets through a subshell of ipykernel 7, a thread beside the running cell; but
+        # ipykernel 7.4 leads answers on a comm to the shell that spoke on it last, which is the busy one.
+        self.comm._reply_subshell_for = lambda data, subshell: subshell
 
     def tell(self, state: str, network: str, epochs: int, history, progress: float, seconds_left: float | None) -> None:
-        """Draw this, and stay able to hear while the cell runs."""
         # JSON has no NaN, which the losses of a training that diverged are.
         rows = [
             {name: value if np.isfinite(value) else None for name, value in row.items() if name != "seconds"}
@@ -34,9 +36,6 @@ class TrainingCurves(view.View):
         ]
         known = {"state": state, "network": network, "epochs": epochs, "history": rows}
         self.data = {"kind": "training", **known, "progress": progress, "seconds_left": seconds_left}
-        # JupyterLab from 4.4 speaks to widgets through a subshell of ipykernel 7, a thread beside the running cell; but
-        # ipykernel 7.4 leads answers on a comm to the shell that spoke on it last, which is the busy one.
-        vars(self.comm).pop("_reply_subshell_id", None)
 
     def _stop(self, _, message: dict, __) -> None:
         self.asked_to_stop = bool(message.get("stop"))
@@ -70,7 +69,7 @@ class TrainingMonitor(lightning.Callback):
     def on_train_start(self, trainer, module) -> None:
         self.curves = TrainingCurves()
         self.recorder = next(each for each in trainer.callbacks if isinstance(each, RunRecorder))
-        self.started, self.first_epoch, self.told = time.perf_counter(), trainer.current_epoch, 0.0
+        self.started, self.first_epoch, self.told = time.perf_counter(), trainer.current_epoch, -np.inf
         if trainer.is_global_zero:
             display(self.curves)
 
@@ -78,11 +77,10 @@ class TrainingMonitor(lightning.Callback):
         """Tell of the epochs before, or end after them."""
         if self.curves.asked_to_stop:
             raise KeyboardInterrupt
-        self._tell(trainer, module, "running")
+        self._tell_now_and_then(trainer, module, 0)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, number: int) -> None:
-        if time.perf_counter() - self.told > BETWEEN_UPDATES:
-            self._tell(trainer, module, "running", (number + 1) / trainer.num_training_batches)
+        self._tell_now_and_then(trainer, module, number + 1)
 
     def on_train_end(self, trainer, module) -> None:
         self._tell(trainer, module, "finished")
@@ -90,6 +88,10 @@ class TrainingMonitor(lightning.Callback):
     def on_exception(self, trainer, module, exception) -> None:
         """What ends a training early also ends its curves."""
         self._tell(trainer, module, "stopped")
+
+    def _tell_now_and_then(self, trainer, module, batches: int) -> None:
+        if time.perf_counter() - self.told > BETWEEN_UPDATES:
+            self._tell(trainer, module, "running", batches / trainer.num_training_batches)
 
     def _tell(self, trainer, module, state: str, part: float = 0.0) -> None:
         epochs = trainer.max_epochs

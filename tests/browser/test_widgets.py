@@ -27,8 +27,9 @@ WIDGETS = {
     "gallery": 'ns.widgets.ExtremesGallery(chosen, splits["test"], "LSTM", runs["LSTM"])',
     "map": 'ns.widgets.NoteMap(placed, axes.explained_variance_ratio_, splits["test"], "LSTM")',
 }
+# So many epochs that none of a slow browser's clicks comes after the last.
 TRAINING = """settings = ns.Settings.from_environment({"NSYNTH_RUNS": "FOLDER"})
-config = ns.RunConfig(network_arguments={"hidden_size": 8, "num_layers": 1}, epochs=30)
+config = ns.RunConfig(network_arguments={"hidden_size": 8, "num_layers": 1}, epochs=3000)
 run = ns.fit(config, splits, settings, callbacks=[ns.widgets.TrainingMonitor()])"""
 # What these keys do to a notebook: Markdown, cells above and below, cut, delete, undo, other cells, merge, run, save.
 NOTEBOOK_KEYS = ("m", "y", "b", "a", "x", "d", "d", "z", "c", "v", "j", "k", "r", "1", "ArrowUp", "ArrowDown")
@@ -492,15 +493,15 @@ def test_stop_button_and_interrupt_end_a_training_in_one_sentence_and_the_cell_g
         page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
         # The head of the table, the epochs of before, and at least one more.
         view.locator(".unseen tr").nth(done + 1).wait_for(state="attached")
-        view.get_by_text(re.compile(r" of 30 epochs done, .* left")).wait_for()
+        view.get_by_text(re.compile(r" of 3000 epochs done, .* left")).wait_for()
         for button in clicks:
             button.click()
-        told = view.get_by_text(re.compile(r"stopped after \d+ of 30 epochs; run the cell again to go on"))
+        told = view.get_by_text(re.compile(r"stopped after \d+ of 3000 epochs; run the cell again to go on"))
         told.wait_for()
         before, done = done, int(re.search(r"after (\d+) of", told.inner_text())[1])
-        assert before < done < 30, "it goes on from there"
+        assert before < done < 3000, "it goes on from there"
         assert view.locator(".unseen tr").count() - 1 == done
-        sentence = f"stopped after epoch {done} of 30; run it again to go on"
+        sentence = f"stopped after epoch {done} of 3000; run it again to go on"
         cell.get_by_text(sentence).wait_for()
         display, error = lab.cells(page)[-1]["outputs"]
         assert display["output_type"] == "display_data" and error["traceback"] == [sentence]

@@ -4,13 +4,30 @@ from dataclasses import replace
 
 import lightning
 import pytest
+from jupyter_client.manager import run_kernel
 
-from conftest import TINY, tones
+from conftest import PATIENCE, TINY, tones
 from nsynth_helpers.settings import Settings
 from nsynth_helpers.training.fit import TrainingStopped, fit
 from nsynth_helpers.training.runs import HISTORY_COLUMNS
-from nsynth_helpers.widgets import TrainingMonitor
+from nsynth_helpers.widgets import TrainingMonitor, training
 from nsynth_helpers.widgets.training import TrainingCurves
+
+# A cell that trains and speaks all the time, slowly.
+SPEAKS = f"""
+import time
+curves = TrainingCurves()
+send = curves.comm.kernel.session.send
+def slowly(*given, **named):
+    time.sleep(0.05)
+    return send(*given, **named)
+curves.comm.kernel.session.send = slowly
+end = time.monotonic() + {PATIENCE / 2}
+print(curves.comm.comm_id, flush=True)
+while not curves.asked_to_stop and time.monotonic() < end:
+    curves.tell("running", "lstm", 2, [], 0.5, None)
+assert curves.asked_to_stop, "stop was heard after the cell alone"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +83,31 @@ def test_stop_in_the_last_epoch_finishes(splits, settings):
     monitor = TrainingMonitor()
     run = fit(TINY, splits, settings, callbacks=[monitor, Presses(monitor, epoch=TINY.epochs)])
     assert run.finished and monitor.curves.data["state"] == "finished"
+
+
+def test_a_page_is_told_at_most_once_a_while_however_short_the_epochs(splits, settings, monkeypatch):
+    monkeypatch.setattr(training, "BETWEEN_UPDATES", 1e9)
+    told = []
+    monkeypatch.setattr(TrainingCurves, "tell", lambda self, state, *_: told.append(state))
+    fit(TINY, splits, settings, callbacks=[TrainingMonitor()])
+    assert told == ["running", "finished"] and TINY.epochs > 2
+
+
+def test_stop_is_heard_while_the_kernel_speaks():
+    with run_kernel() as client:
+        client.execute("from nsynth_helpers.widgets.training import TrainingCurves", reply=True)
+        client.control_channel.send(client.session.msg("create_subshell_request"))
+        subshell = client.get_control_msg(timeout=PATIENCE)["content"]["subshell_id"]
+        asked = client.execute(SPEAKS)
+        while (message := client.get_iopub_msg(timeout=PATIENCE))["msg_type"] != "stream":
+            pass
+        told = {"comm_id": message["content"]["text"].strip(), "data": {"method": "custom", "content": {"stop": True}}}
+        stop = client.session.msg("comm_msg", told)
+        stop["header"]["subshell_id"] = subshell
+        client.shell_channel.send(stop)
+        while (reply := client.get_shell_msg(timeout=PATIENCE))["parent_header"].get("msg_id") != asked:
+            pass
+        assert reply["content"]["status"] == "ok", reply["content"]
 
 
 def test_a_training_that_diverged_is_told_without_nan_which_json_lacks():
