@@ -14,9 +14,10 @@ from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.grid import Trial, Variant, run_grid
 
 SEEDS = 6
-REAL_ALONE = {"sampling": "nsynth", "notes_per_epoch": 12_000, "rendered_weight": 0.0}
+DRAWN = {"sampling": "nsynth", "notes_per_epoch": 12_000}
+REAL_ALONE = DRAWN | {"rendered_weight": 0.0}
 RECIPE = {name: value for name, value in RECIPES["studio"].items() if name not in ("network_arguments", "epochs")}
-RENDERED = RECIPE | {"notes_per_epoch": 12_000}
+RENDERED = RECIPE | DRAWN
 STILL = {"waveform_augmentation": 0.0}
 UNVARIED = STUDIO | {"spectrum_augmentation": 0.0}
 
