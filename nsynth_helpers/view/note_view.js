@@ -414,7 +414,7 @@ class NotePanel {
     const margins = parts.map((network) => ({ name: network.name, answer: this.notes.answer(network, this.index) })).filter(({ answer }) => answer)
       .map(({ name, answer }) => `${name}: ${this.notes.families[answer.predicted]}, ${answer.correct ? "right" : `wrong by a margin of ${answer.margin.toFixed(2)}`}`);
     const remarks = known.filter(({ bidirectional }) => bidirectional).map(({ name }) => `The ${name}'s backward half has heard the rest of the note already.`);
-    this.answers.replaceChildren(h("p", {}, h("strong", {}, `Probability of each family ${when}`), ...(margins.length ? [h("br"), margins.join(" · ")] : [])),
+    this.answers.replaceChildren(h("p", {}, h("strong", {}, `Probability of each family ${when}`), ...margins.flatMap((margin) => [h("br"), margin])),
       h("table", {}, head, ...rows), ...remarks.map((remark) => h("p", { className: "remark" }, remark)));
   }
 
@@ -1341,7 +1341,7 @@ p { margin: .2em 0; } .remark, .facts, .message, .count { color: var(--muted); }
 label { display: flex; flex-direction: column; font-size: .85em; color: var(--muted); min-width: 0; }
 label.tick { flex-direction: row; align-items: center; gap: .4em; font-size: 1em; color: var(--text); }
 button, select { font: inherit; color: var(--text); background: var(--face); border: 1px solid var(--border); border-radius: 4px; padding: .25em .6em; min-height: 30px; max-width: 100%; }
-select { padding: .2em .3em; min-width: 0; } button { cursor: pointer; } button:disabled { opacity: .5; cursor: default; }
+select { padding: .2em .3em; min-width: 0; } .bar > select { flex: 1 1 100%; max-width: min(100%, 34rem); } button { cursor: pointer; } button:disabled { opacity: .5; cursor: default; }
 button:hover:not(:disabled) { border-color: var(--line); }
 :focus-visible { outline: 2px solid var(--cursor); outline-offset: 1px; }
 .play { min-width: 5.2em; } [hidden] { display: none !important; } .note.empty > :not(.message) { display: none; }
