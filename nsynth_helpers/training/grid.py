@@ -214,7 +214,7 @@ def _fill(results: Path, todo: list[Trial], settings: Settings, real_folder: Pat
 def read_outcomes(results: Path) -> pd.DataFrame:
     """What each network of a table of results answered on its test notes: `KEY`, ``note_str``, ``predicted``.
 
-    Empty where there are none: trainings of before December 2026 kept no answers.
+    Empty where there are none.
     """
     path = results.with_suffix(OUTCOMES)
     with reading(path, "put it back, or delete it"):

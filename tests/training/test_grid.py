@@ -233,6 +233,16 @@ def test_what_each_network_answered_is_kept_once_also_after_a_kill_before_its_ro
     assert len(read_outcomes(results)) == 40
 
 
+@pytest.mark.parametrize("name", ["ablations.csv", "studio/steps.csv"])
+def test_each_committed_row_has_the_answers_that_make_its_accuracy(name):
+    results = PROJECT_ROOT / "results" / name
+    answers = read_outcomes(results).astype({"note_str": str, "predicted": str})
+    answers["right"] = answers["predicted"] == answers["note_str"].str.split("_").str[0]
+    found = answers.groupby(ablations.KEY, observed=True)["right"].agg(["mean", "size"])
+    committed = read_results(results).set_index(ablations.KEY)[["test_accuracy", "test_notes"]]
+    assert found.to_dict("index") == committed.set_axis(["mean", "size"], axis=1).to_dict("index")
+
+
 def test_a_damaged_table_of_answers_is_refused_before_the_training(notes, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "train_trial", lambda *_: pytest.fail("trained for a table that is not one"))
     (tmp_path / "ablations.csv").with_suffix(OUTCOMES).write_text("a list")
