@@ -52,7 +52,7 @@ FLOAT_SCALES = {"FLOAT": 32_768, "DOUBLE": 32_768, "VORBIS": 32_767, "OPUS": 32_
 # Beyond it a float file holds unscaled integers, of which clipping would leave a square wave.
 FLOAT_PEAK = 256
 OR_SKIP = "or set NSYNTH_SKIP_BAD=1 (prepare: --skip-bad) to go on without it"
-REBUILD = "run prepare again with --rebuild, or delete that folder"
+REBUILD = "run prepare again with --rebuild, or delete the folder of the cache"
 
 
 class Note(NamedTuple):

@@ -154,7 +154,7 @@ def test_damaged_cache_is_told_with_file_and_remedy(make_folder, options, damage
     change(folder)
     sentence = sentence_of(load_split, options, "test")
     assert complaint in sentence and str(folder) in sentence
-    assert "run prepare again with --rebuild, or delete that folder" in sentence
+    assert "run prepare again with --rebuild, or delete the folder of the cache" in sentence
     assert load_split(options, "test", rebuild=True).digest == digest
 
 
