@@ -103,7 +103,7 @@ def plot_average_beliefs(averages: Mapping[str, pd.DataFrame]) -> tuple[Figure, 
 def plot_decisions(
     decisions: Mapping[str, np.ndarray], accuracies: Mapping[str, pd.Series]
 ) -> tuple[Figure, np.ndarray]:
-    """When networks make up their minds, and how often they are right by then.
+    """When networks make up their minds, and how often they are right at each moment.
 
     ``decisions`` goes from network to the step at which each note was decided, shape (notes,);
     ``accuracies`` from a name to fractions indexed by step (from 1).
@@ -115,7 +115,7 @@ def plot_decisions(
         marker = MARKERS[number] if len(accuracy) < FEW_POINTS else None
         axes[1].plot(accuracy.index * STEP_SECONDS, accuracy, marker=marker, label=name, **line_style(number))
     axes[0].set(ylabel="notes decided for good", title="decided by then", ylim=(0, 1))
-    axes[1].set(ylabel="accuracy of the answer", title="right by then")
+    axes[1].set(ylabel="accuracy of the answer", title="right at that moment")
     for panel in axes:
         panel.set_xlabel("time in the note (s)")
         in_percent(panel.yaxis)
