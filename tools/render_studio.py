@@ -332,11 +332,9 @@ def main() -> None:
         help="the part of the real instruments that is valid and test, not train; without it all real notes are in "
         "train, and valid and test repeat those of the first part, so that they say nothing about new instruments",
     )
-    parser.add_argument("--real-alone", action="store_true", help="render nothing: the data of the studio network")
     parser.add_argument("--seed", type=int, default=2018)
     arguments = parser.parse_args()
     rendered = [(arguments.rendered or arguments.folder / "rendered") / collection for collection in COLLECTIONS]
-    rendered = [] if arguments.real_alone else rendered
     try:
         for place in rendered:
             if not place.exists():
