@@ -219,14 +219,20 @@ def test_a_row_tells_what_was_trained_and_how_it_scored(notes, settings, tmp_pat
     assert row[NUMBERS].between(0, 1).all()
 
 
+def shares_of_right(answers: pd.DataFrame) -> pd.DataFrame:
+    """Of each training the share of right answers (mean) and how many answers there are (size)."""
+    answers = answers.astype({"note_str": str, "predicted": str})
+    right = answers["predicted"] == answers["note_str"].str.split("_").str[0]
+    return answers.assign(right=right).groupby(ablations.KEY, observed=True)["right"].agg(["mean", "size"])
+
+
 def test_what_each_network_answered_is_kept_once_also_after_a_kill_before_its_row(notes, settings, tmp_path):
     results, grid = tmp_path / "ablations.csv", trials(TWO)
     table = run_grid(grid, results, settings, notes)
     answers = read_outcomes(results)
-    right = answers["predicted"].astype(str) == answers["note_str"].astype(str).str.split("_").str[0]
-    shares = right.groupby(answers["variant"].astype(str)).agg(["mean", "size"])
+    shares = shares_of_right(answers)
     assert shares["size"].tolist() == [20, 20]
-    assert shares["mean"].to_dict() == pytest.approx(table.set_index("variant")["test_accuracy"].to_dict())
+    assert shares["mean"].to_dict() == pytest.approx(table.set_index(ablations.KEY)["test_accuracy"].to_dict())
     assert set(answers["data"]) == {REAL_DATA} and set(answers["seed"]) == {1}
     table[:1].to_csv(results, index=False)  # as if killed between the two files
     run_grid(grid, results, settings, notes)
@@ -236,11 +242,9 @@ def test_what_each_network_answered_is_kept_once_also_after_a_kill_before_its_ro
 @pytest.mark.parametrize("name", ["ablations.csv", "studio/steps.csv"])
 def test_each_committed_row_has_the_answers_that_make_its_accuracy(name):
     results = PROJECT_ROOT / "results" / name
-    answers = read_outcomes(results).astype({"note_str": str, "predicted": str})
-    answers["right"] = answers["predicted"] == answers["note_str"].str.split("_").str[0]
-    found = answers.groupby(ablations.KEY, observed=True)["right"].agg(["mean", "size"])
     committed = read_results(results).set_index(ablations.KEY)[["test_accuracy", "test_notes"]]
-    assert found.to_dict("index") == committed.set_axis(["mean", "size"], axis=1).to_dict("index")
+    found = shares_of_right(read_outcomes(results)).to_dict("index")
+    assert found == committed.set_axis(["mean", "size"], axis=1).to_dict("index")
 
 
 def test_a_damaged_table_of_answers_is_refused_before_the_training(notes, settings, tmp_path, monkeypatch):
