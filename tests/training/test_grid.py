@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from nsynth_helpers.data.cache import load_splits
 from nsynth_helpers.data.metadata import FAMILIES, SAMPLE_RATE
 from nsynth_helpers.settings import PROJECT_ROOT, InputError, Settings
 from nsynth_helpers.training import grid as ablations
@@ -34,7 +35,7 @@ from nsynth_helpers.training.grid import (
     run_grid,
     trials,
 )
-from nsynth_helpers.training.runs import Run, RunConfig
+from nsynth_helpers.training.runs import Run, RunConfig, run_folder
 
 # Seconds after which a process that should have got somewhere is given up; a start takes long on a busy machine.
 RETRY_POLICY = 300
@@ -133,7 +134,8 @@ def alive(pid: int) -> bool:
     return bool(state) and not state.startswith("Z")
 
 
-EPOCHS = 12
+# So many that a kill comes before the last, also where the machine is busy.
+EPOCHS = 60
 LONG = tuple(replace(variant, epochs=EPOCHS) for variant in TWO)
 
 
@@ -149,14 +151,15 @@ def test_a_grid_killed_in_its_second_cell_is_resumed_and_ends_as_an_uninterrupte
     notes, settings, uninterrupted, tmp_path
 ):
     results, runs = tmp_path / "ablations.csv", settings.runs / "ablations"
-
-    def unfinished():
-        return [run for run in map(Run, runs.glob("*")) if 0 < len(run.history) < EPOCHS]
-
+    # Of the second trial alone: the run of the first is deleted as soon as its row is kept.
+    trial = trials(LONG)[1]
+    given = replace(settings, data=str(notes), seconds=SHORT["seconds"], runs=runs)
+    second = run_folder(given, trial.variant.config(trial.seed), load_splits(given))
     with running(tmp_path, notes, results, 1, EPOCHS) as process:
-        wait_for(lambda: len(read_results(results)) == 1 and unfinished(), process)
+        wait_for(lambda: len(Run(second).history), process)
     assert read_results(results)["variant"].tolist() == ["16"]
-    assert len(unfinished()) == 1
+    assert list(runs.iterdir()) == [second]
+    assert 0 < len(Run(second).history) < EPOCHS
     table = run_grid(trials(LONG), results, settings, notes)
     pd.testing.assert_frame_equal(numbers(table), numbers(uninterrupted))
     assert not any(runs.iterdir()), "a run was left behind although its row is kept"
