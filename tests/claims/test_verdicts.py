@@ -1,7 +1,9 @@
 """The rule between a number and a claim, the table of readings, and the one verdict on each claim."""
 
+import re
 from dataclasses import replace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +27,7 @@ from nsynth_helpers.claims.verdicts import (
     verdicts_by_claim,
     ways_by_claim,
 )
-from nsynth_helpers.settings import Settings
+from nsynth_helpers.settings import PROJECT_ROOT, Settings
 from nsynth_helpers.training.grid import CORE_EPOCHS, GRID, MINI_DATA, MINOR_EPOCHS, REAL_DATA, read_results
 
 NAN = float("nan")
@@ -257,3 +259,14 @@ def test_fewer_than_six_seeds_of_the_committed_grid_settle_nothing():
     rows = table[table["of"] == "seeds"]
     few = rows[rows["n"] < verdicts.FEWEST_TRAININGS]
     assert len(rows) > 20 and set(few["verdict"]) <= {UNDECIDED, NOT_TESTED}
+
+
+def test_the_list_of_readings_in_the_notebook_is_that_of_the_committed_grid():
+    """Its cell trains networks, so no test runs it again to compare what it shows."""
+    notebook = nbformat.read(PROJECT_ROOT / "notebooks" / "08_discussion.ipynb", as_version=4)
+    (shown,) = [cell.outputs[-1].data["text/html"] for cell in notebook.cells if "All {len(readings)}" in cell.source]
+    rows = [re.findall("<td>(.*?)</td>", row) for row in shown.split("<tr>")]
+    table = verdict_table(evidence(read_results(Settings().results / "ablations.csv")))
+    for row in table[(table["of"] == "seeds") & table["estimate"].notna()].itertuples():
+        (estimate,) = [found[2] for found in rows if found[:2] == [row.reading, row.data]]
+        assert estimate.startswith(f"{row.estimate:.3g} {row.unit} ({row.low:.3g} to {row.high:.3g})".replace("-", "−"))
