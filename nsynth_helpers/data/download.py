@@ -184,8 +184,8 @@ class Download:
             is_finished = self.path.exists()
             if is_finished and self._is_recorded():
                 return self.path
-            if not is_finished:
-                self._persist(self._fetch)
+            while not (is_finished or self.is_whole):
+                self._persist(self._fetch_more)
             try:
                 facts = self.prove(self.path if is_finished else self.part)
             except InputError as error:
@@ -256,18 +256,17 @@ class Download:
                 refusal = error
         raise refusal
 
-    def _fetch(self) -> None:
-        """Fetch all that is missing; only a connection that brought next to nothing counts as a failure."""
-        while not self.is_whole:
-            started = time.monotonic()
-            try:
-                self._fetch_missing()
-            except Interrupted:
-                least = self.policy.least_rate * max(1.0, time.monotonic() - started)
-                gained, self.most_received = self.received - self.most_received, max(self.received, self.most_received)
-                if gained < least:
-                    raise
-                time.sleep(self.policy.first_wait)
+    def _fetch_more(self) -> None:
+        """Fetch what one connection brings; only one that brings next to nothing counts as a failure."""
+        started = time.monotonic()
+        try:
+            self._fetch_missing()
+        except Interrupted:
+            least = self.policy.least_rate * max(1.0, time.monotonic() - started)
+            gained, self.most_received = self.received - self.most_received, max(self.received, self.most_received)
+            if gained < least:
+                raise
+            time.sleep(self.policy.first_wait)
 
     def _fetch_missing(self) -> None:
         received, version = self.received, self.version

@@ -267,6 +267,14 @@ def test_dropped_connections_are_continued(server, tmp_path):
     assert {headers["If-Range"] for headers in server.gets()[1:]} == {'"first"'}
 
 
+def test_attempts_that_bring_nothing_count_in_a_row_alone(server, tmp_path):
+    """Over a day of downloading, each of many good hours may have its bad minute."""
+    server.drops = [40_000, 0, 0, 0, 0] * 4
+    fetch(server, tmp_path)
+    assert_finished(tmp_path)
+    assert len(server.gets()) > 3 * FAST.attempts
+
+
 def test_part_of_an_earlier_run_is_continued(server, tmp_path, monkeypatch):
     leave_part(server, tmp_path, 100_000)
     bars = []
