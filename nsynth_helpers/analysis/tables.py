@@ -134,17 +134,15 @@ def runs_table(runs: Mapping[str, Run], settings: Settings) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping | None = None) -> pd.DataFrame:
+def hyperparameter_table(configs: Mapping[str, RunConfig], report: Mapping) -> pd.DataFrame:
     """Every hyper-parameter of some configurations, one row each, one column a name, as text.
 
-    With the ``hyperparameters`` of `claims.published.read_report` as `report`, the two networks of 2018 come first.
+    The two networks of 2018 come first, by the ``hyperparameters`` of `claims.published.read_report` as `report`.
     """
-    known = {name: (config.build_network(), vars(config)) for name, config in configs.items()}
-    if report:
-        facts = report | {"optimizer": report["optimizer"].lower(), "shuffle": False}
-        shape = {argument: report[argument] for argument in ("input_size", "hidden_size", "num_layers")}
-        networks = {f"2018 {NETWORK_NAMES[network]}": build_network(network, **shape) for network in ("lstm", "blstm")}
-        known = {name: (network, facts) for name, network in networks.items()} | known
+    facts = report | {"optimizer": report["optimizer"].lower(), "shuffle": False}
+    shape = {argument: report[argument] for argument in ("input_size", "hidden_size", "num_layers")}
+    known = {f"2018 {NETWORK_NAMES[name]}": (build_network(name, **shape), facts) for name in ("lstm", "blstm")}
+    known |= {name: (config.build_network(), vars(config)) for name, config in configs.items()}
     columns = {
         name: _shape_of(network) | {shown: facts.get(setting, UNKNOWN) for setting, shown in SHOWN_SETTINGS.items()}
         for name, (network, facts) in known.items()

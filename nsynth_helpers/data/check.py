@@ -32,8 +32,8 @@ class DataReport:
     """What `check_data` found, as tables.
 
     `levels` has one row a note, split after split: ``split``, ``note_str``, ``family``, ``instrument``, ``pitch``,
-    ``peak`` and ``rms`` (of full scale, 0 to 1), the flags ``silent``, ``clipped``, ``outside_piano`` and
-    ``known_noise``, and ``fingerprint``, a hash of the waveform.
+    ``peak`` (of full scale, 0 to 1), the flags ``silent``, ``clipped``, ``outside_piano`` and ``known_noise``, and
+    ``fingerprint``, a hash of the waveform.
     """
 
     families: pd.DataFrame  # notes by family (the last row is their sum, "all") and split (columns)
@@ -166,11 +166,9 @@ def _levels(cached: NSynthSplit) -> pd.DataFrame:
 
 
 def _measure(chunk: np.ndarray) -> pd.DataFrame:
-    """Peak, root mean square, whether clipped, and hash of each waveform of a chunk ``(notes, samples)``."""
+    """Peak, whether clipped, and hash of each waveform of a chunk ``(notes, samples)``."""
     # Not abs(): the int16 -32768 has no positive counterpart.
     peak = np.maximum(chunk.max(axis=1).astype(np.int32), -chunk.min(axis=1).astype(np.int32))
-    wide = chunk.astype(np.float32)
-    rms = np.sqrt(np.einsum("ij,ij->i", wide, wide) / chunk.shape[1])
     clipped = peak >= FULL_SCALE
     at_full_scale = (chunk[clipped] >= FULL_SCALE) | (chunk[clipped] <= -FULL_SCALE)
     runs = np.lib.stride_tricks.sliding_window_view(at_full_scale, CLIPPED_RUN, axis=1)
@@ -179,7 +177,6 @@ def _measure(chunk: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "peak": scale(peak).astype(np.float32),
-            "rms": scale(rms),
             "clipped": clipped,
             "fingerprint": np.frombuffer(hashes, dtype=np.uint64),
         }

@@ -70,13 +70,9 @@ def plot_intervals(
     """
     parts = list(table.groupby(panel, sort=False)) if panel else [("", table)]
     layouts = [_places(part, y, block) for _, part in parts]
-    columns = len(parts) if len(parts) < 4 else 2
-    rows = -(-len(parts) // columns)
-    size = WIDE if rows == 1 and max(map(len, layouts)) <= FEW_ROWS else PAGE
+    size = WIDE if max(map(len, layouts)) <= FEW_ROWS else PAGE
     same_rows = all(layout == layouts[0] for layout in layouts)
-    shared = {"sharex": rows == 1 or "all", "sharey": same_rows and rows == 1}
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
-    axes = axes.ravel()
+    fig, [axes] = plt.subplots(1, len(parts), figsize=size, squeeze=False, sharex=True, sharey=same_rows)
     names = list(table[hue].unique()) if hue else [None]
     for ax, (title, part), places in zip(axes, parts, layouts, strict=True):
         dots = None if seeds is None else seeds[seeds[panel] == title] if panel else seeds

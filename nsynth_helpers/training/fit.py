@@ -383,8 +383,12 @@ def _train(trainer: lightning.Trainer, config: RunConfig, splits, settings: Sett
         # Batches come from a memory map with one index: loader processes would only add copies.
         warnings.simplefilter("ignore", PossibleUserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        with _interruptible():
+        handler = signal.getsignal(signal.SIGINT)
+        try:
             trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
+        except SystemExit:  # Lightning's, at an interrupt, after which it is deaf to the next; a kernel should live on
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
 
 
 def _resume(folder: Path, module: FamilyClassifier) -> tuple[Path | None, list[dict]]:
@@ -402,17 +406,6 @@ def _resume(folder: Path, module: FamilyClassifier) -> tuple[Path | None, list[d
     if damaged:
         raise InputError(f"{path} is damaged or of another version; delete it to train this run from its first epoch.")
     return path, rows
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lightning ends the process at an interrupt and goes deaf to the next; a notebook's kernel should live on."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
 
 
 def _trainer(config: RunConfig, settings: Settings, callbacks: list) -> lightning.Trainer:

@@ -121,10 +121,6 @@ def test_every_epoch(run: Run, test: NSynthSplit, settings: Settings) -> pd.Data
         return pd.read_csv(path)[["epoch", "test_loss", "test_accuracy"]].astype(float).astype({"epoch": int})
 
 
-# The name begins with "test", but pytest has nothing to collect here.
-test_every_epoch.__test__ = False
-
-
 def evaluate_network(
     network: nn.Module, config: RunConfig, cached: NSynthSplit, device: str = "auto", out: Path | None = None
 ) -> dict:

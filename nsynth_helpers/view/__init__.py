@@ -9,17 +9,11 @@ numbers and sounds are base64, little-endian. With ``sound``, the first row is t
 ``seconds``, ``onset`` and ``padding`` (s), and the ``distances`` of the others.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anywidget
 import traitlets
-
-if TYPE_CHECKING:  # loading it takes seconds, for the grammars of addresses
-    from nbformat import NotebookNode
 
 MODULE = (Path(__file__).parent / "note_view.js").read_text(encoding="utf-8")
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
@@ -54,8 +48,8 @@ for (const el of document.querySelectorAll(".{PLACE}")) mount(el, JSON.parse(el.
     return f'<script type="module">\n{MODULE}\n{mounting}\n</script>'
 
 
-def without_kernel(notebook: NotebookNode) -> bool:
-    """Turn the note views among a notebook's outputs into HTML (`embed`); whether there were any.
+def without_kernel(notebook) -> bool:
+    """Turn the note views among the outputs of an nbformat notebook into HTML (`embed`); whether there were any.
 
     The notebook is changed. Its page then needs `script`.
     """

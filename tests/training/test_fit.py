@@ -26,7 +26,7 @@ from nsynth_helpers.training import fit as training
 from nsynth_helpers.training import predict as predicting
 from nsynth_helpers.training.devices import choose_device
 from nsynth_helpers.training.fit import find_run, fit
-from nsynth_helpers.training.predict import LOGITS, evaluate_network, predict, score, test_every_epoch
+from nsynth_helpers.training.predict import LOGITS, evaluate_network, predict, score
 from nsynth_helpers.training.runs import (
     HISTORY_COLUMNS,
     Run,
@@ -416,10 +416,10 @@ def test_shuffling_changes_every_epoch_and_repeats_with_the_seed(splits):
 
 def test_every_epoch_is_tested_once_and_remembered(splits, settings):
     run = fit(TINY, splits, settings)
-    table = test_every_epoch(run, splits["test"], settings)
+    table = predicting.test_every_epoch(run, splits["test"], settings)
     assert table["test_accuracy"].iloc[-1] == run.metrics["last"]["test"]["accuracy"]
     kept = keep_run(run, settings.results / "kept")
-    assert test_every_epoch(kept, splits["test"], settings).equals(table)
+    assert predicting.test_every_epoch(kept, splits["test"], settings).equals(table)
 
 
 def test_a_full_disk_ends_in_one_sentence_and_the_finished_epochs_go_on(splits, settings, monkeypatch):
@@ -462,7 +462,7 @@ def other_test(splits):
 
 def test_a_run_is_tested_again_with_another_test_split(splits, other_test, settings):
     run = fit(TINY, splits, settings)
-    test_every_epoch(run, splits["test"], settings)
+    predicting.test_every_epoch(run, splits["test"], settings)
     before = (run.path / "last.safetensors").read_bytes()
     again = fit(TINY, other_test, settings)
     assert again.path == run.path
@@ -473,7 +473,7 @@ def test_a_run_is_tested_again_with_another_test_split(splits, other_test, setti
     assert same_history(again, run)
     assert (again.path / "last.safetensors").read_bytes() == before
     assert not (again.path / "test_by_epoch.csv").exists()
-    table = test_every_epoch(again, other_test["test"], settings)
+    table = predicting.test_every_epoch(again, other_test["test"], settings)
     assert table["test_accuracy"].iloc[-1] == again.metrics["last"]["test"]["accuracy"]
     assert find_run(settings, TINY, splits).metrics["last"]["test"]["notes"] == 30
 
@@ -532,7 +532,7 @@ def test_a_committed_run_of_other_test_notes_is_not_shown(tiny_run, splits, othe
 
 def test_every_epoch_is_not_tested_on_other_notes_than_the_run(tiny_copy, other_test, settings):
     with pytest.raises(InputError, match="was tested on other notes than these"):
-        test_every_epoch(tiny_copy, other_test["test"], settings)
+        predicting.test_every_epoch(tiny_copy, other_test["test"], settings)
 
 
 def test_trained_and_found_runs_stand_in_the_manifest(splits, settings):
