@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nsynth_helpers.settings import MINI, InputError, Settings, one_sentence, shown
+from nsynth_helpers.settings import MINI, PROJECT_ROOT, InputError, Settings, one_sentence, shown
 
 app = typer.Typer(
     help="Classify the notes of NSynth: data, training, evaluation, report.",
@@ -210,7 +210,7 @@ def report(
 
 @app.command()
 def ablations(
-    real: Annotated[Path | None, typer.Option(envvar="NSYNTH_REAL", help="A folder of real NSynth notes.")] = None,
+    real: Annotated[Path | None, typer.Option(help="Real NSynth notes; those of NSYNTH_REAL by default.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The csv file; results/ablations.csv by default.")] = None,
 ) -> None:
@@ -218,6 +218,8 @@ def ablations(
     from nsynth_helpers.training.grid import run_grid, trials
 
     settings, grid = _settings(), trials()
+    if named := os.environ.get("NSYNTH_REAL"):
+        real = real or PROJECT_ROOT / Path(named).expanduser()
     table = run_grid(grid, out or settings.results / "ablations.csv", settings, real and real.absolute(), jobs)
     typer.echo(f"{len(table)} of {len(grid)} trainings are in the table")
 

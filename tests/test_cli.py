@@ -183,7 +183,8 @@ def test_settings_and_options_that_cannot_be_used(command):
     refused(command("train", "lstm", "--epochs", 10**30), "NSYNTH_EPOCHS", "less than or equal to 100000")
     refused(command("check", "--data", "~nosuchuser/nsynth"), "no folder")
     refused(command("check", "--data", "x" * 5000), "NSYNTH_DATA", "set it to")
-    refused(command("ablations", "--real", "mistyped", "--out", "new.csv"), "mistyped holds no train split")
+    refused(command("ablations", "--real", "mistyped", "--out", "new.csv"), f"{command.folder}/mistyped holds no train")
+    refused(command("ablations", "--out", "new.csv", NSYNTH_REAL="mistyped"), f"{PROJECT_ROOT}/mistyped holds no train")
     assert not (command.folder / "new.csv").exists()
     loop = command.folder / "loop"
     loop.symlink_to(loop)
