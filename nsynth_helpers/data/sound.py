@@ -29,6 +29,7 @@ class Sound(NamedTuple):
     padding: float  # seconds of silence at the waveform's end
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is refused in a sentence
 def prepare_sound(sound: bytes | np.ndarray, rate: int | None = None, seconds: float = 1.0) -> Sound:
     """Mix a sound to mono, resample it to 16 kHz, and take its first `seconds` from the onset on, at NSynth's level.
 

@@ -122,6 +122,7 @@ def test_bad_sounds_end_in_one_sentence(name):
     assert re.match(sentence, told)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
 def test_damaged_files_end_in_a_sound_or_one_sentence(kind):
     whole, random = file_of(tone(22_050, 0.4, channels=2), 22_050, kind), np.random.default_rng(1)
